@@ -1,0 +1,281 @@
+"""The board: everything that the pages, the API and the CLI do with jobs. The only web code that knows RQ and Redis."""
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from math import ceil
+from typing import Any
+from uuid import NAMESPACE_URL, uuid4, uuid5
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, WatchError
+from redis.retry import Retry as RedisRetry
+from rq import Queue, Retry
+from rq.command import send_stop_job_command
+from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
+from rq.job import Job as RQJob
+from rq.job import JobStatus
+from rq.registry import CanceledJobRegistry
+from rq.results import Result
+
+from launchpad.catalog import Function
+from launchpad.index import QUEUE, Job, View, index, view_jobs, view_page
+from launchpad.representation import FIELDS, describe, represent
+from launchpad.settings import Settings
+
+PATIENCE = 2.0  # seconds that a person waits for a running job to stop
+PER_PAGE = 20
+
+
+class JobNotFound(LookupError):
+    """There is no such job: it never was, was deleted, or its time was over."""
+
+
+class WrongState(Exception):
+    """The job is in a state in which this cannot be done; the message says which."""
+
+
+class QueueFull(Exception):
+    """There are as many jobs in the queue as the settings allow."""
+
+
+def connect(url: str) -> Redis:
+    """Connect as a web process does: whoever waits for the page hears within two seconds that Redis is not there."""
+    # One more try where a connection broke, since Redis may have been restarted; none after a time-out.
+    retry = RedisRetry(NoBackoff(), 1, supported_errors=(ConnectionError,))
+    return Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1.5, retry=retry)
+
+
+class Board:
+    """The jobs of one queue and the functions that can be launched on it."""
+
+    def __init__(self, settings: Settings, functions: Mapping[str, Function], module: str = "jobs"):
+        self.functions = functions
+        self._module = module
+        self._limit = settings.max_queued_jobs
+        self.redis = connect(settings.redis_url)
+        self._queue = Queue(QUEUE, connection=self.redis, job_class=Job, serializer="json")
+
+    def launch(self, name: str, arguments: dict[str, Any], key: str | None = None) -> tuple[dict[str, Any], bool]:
+        """Put a function with parsed arguments on the queue, and answer the job and whether it is a new one.
+
+        Args:
+            name: a function of the catalog.
+            arguments: what its `parse` answered.
+            key: the same key again gives the same job.
+
+        Raises:
+            QueueFull: as many jobs as allowed are waiting.
+        """
+        job = self._new_job(self.functions[name], arguments, key)
+        if key and Job.exists(job.id, self.redis):
+            return self.get(job.id), False
+        if self._queue.count >= self._limit:
+            raise QueueFull(f"{self._limit} jobs are waiting already. Try again later.")
+        try:
+            self._queue.enqueue_job(job, unique=True)
+        except DuplicateJobError:  # the second of two at once
+            return self.get(job.id), False
+        index(self.redis, job.id)  # `unique` writes by a script of RQ's, which does not
+        return self.get(job.id), True
+
+    def get(self, id: str) -> dict[str, Any]:
+        """Answer one job, with its arguments whole.
+
+        Raises:
+            JobNotFound: there is none.
+        """
+        found = self._jobs(view_jobs(self.redis, [_checked(id)]))
+        if not found:
+            raise JobNotFound(f"There is no job {id}.")
+        with _existing(id):
+            return found[0] | {"arguments": Job.fetch(id, self.redis).args[2]}
+
+    def many(self, ids: list[str]) -> dict[str, Any]:
+        """Answer those of these jobs that exist, as a list with the counts of all."""
+        return self._listing(view_jobs(self.redis, ids), 1, max(len(ids), 1))
+
+    def page(
+        self, state: str | None = None, function: str | None = None, page: int = 1, per_page: int = PER_PAGE
+    ) -> dict[str, Any]:
+        """Answer a page of the jobs, newest first, in two round trips to Redis."""
+        first = (page - 1) * per_page
+        return self._listing(view_page(self.redis, state, function, first, first + per_page - 1), page, per_page)
+
+    def stop(self, id: str) -> dict[str, Any]:
+        """Cancel a job that waits; stop one that runs, with its child processes.
+
+        Raises:
+            JobNotFound: there is none.
+            WrongState: it has ended.
+        """
+        job = self._fetch(id)
+        if not self._end(job):
+            raise WrongState(f"The job is {job.get_status()} already.")
+        return self.get(id)
+
+    def retry(self, id: str) -> dict[str, Any]:
+        """Queue a job again that failed, was stopped or was canceled.
+
+        Raises:
+            JobNotFound: there is none.
+            WrongState: it waits, runs or has finished.
+        """
+        job = self._fetch(id)
+        with self.redis.pipeline() as pipe:
+            pipe.watch(job.key)  # of two people who click at once, one is told that it is queued already
+            job.refresh()
+            if job.get_status(refresh=False) not in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED):
+                raise WrongState(f"The job is {job.get_status(refresh=False)}.")
+            pipe.multi()
+            self._requeue(job, pipe)
+            with _unchanged():
+                pipe.execute()
+        return self.get(id)
+
+    def delete(self, id: str) -> None:
+        """Delete a job and all that is kept of it; one that runs is stopped first.
+
+        Raises:
+            JobNotFound: there is none.
+        """
+        job = self._fetch(id)
+        self._end(job)
+        with _existing(id):
+            job.refresh()
+            job.delete()
+
+    def ping(self) -> int:
+        """Ask Redis, and answer the number of workers.
+
+        Raises:
+            redis.exceptions.RedisError: it does not answer.
+        """
+        workers: int = view_jobs(self.redis, []).workers
+        return workers
+
+    # -- one job
+
+    def _new_job(self, function: Function, arguments: dict[str, Any], key: str | None) -> RQJob:
+        return Job.create(
+            "launchpad.runner.run",
+            args=[self._module, function.name, arguments],
+            id=str(uuid5(NAMESPACE_URL, key) if key else uuid4()),
+            connection=self.redis,
+            description=describe(function.name, arguments),
+            timeout=function.timeout,
+            result_ttl=function.result_ttl,
+            failure_ttl=function.failure_ttl,
+            retry=Retry(function.retries) if function.retries else None,
+            serializer="json",
+        )
+
+    def _fetch(self, id: str) -> RQJob:
+        with _existing(id):
+            return Job.fetch(_checked(id), self.redis)
+
+    def _end(self, job: RQJob) -> bool:
+        """End a job that waits or runs; answer False where it has ended by itself.
+
+        The worker may take the job, start it or finish it between any two of these lines; each pass looks anew.
+        """
+        deadline = time.monotonic() + PATIENCE
+        ended = False
+        while time.monotonic() < deadline:
+            with _existing(job.id):
+                state = job.get_status()
+            if state == JobStatus.STARTED:
+                ended = True
+                self._send_stop(job)
+                time.sleep(0.05)
+            elif state in (JobStatus.QUEUED, JobStatus.SCHEDULED, JobStatus.DEFERRED):
+                if self._cancel(job):
+                    return True
+                time.sleep(0.05)  # a worker holds it and is about to start it
+            else:
+                return ended
+        return ended
+
+    def _send_stop(self, job: RQJob) -> None:
+        """Ask the worker; it does not listen to this before it has started the job, so it is asked until it is done."""
+        with suppress(InvalidJobOperation, NoSuchJobError):  # it has just ended: the next look tells
+            send_stop_job_command(self.redis, job.id, serializer="json")
+
+    def _cancel(self, job: RQJob) -> bool:
+        """Cancel a job that waits; answer False where a worker took it meanwhile."""
+        with self.redis.pipeline() as pipe:
+            pipe.watch(job.key)
+            waiting = job.get_status() == JobStatus.QUEUED
+            pipe.multi()
+            self._queue.remove(job, pipeline=pipe)
+            job.cancel(pipeline=pipe)
+            try:
+                removed = pipe.execute()[0]
+            except WatchError:
+                return False
+        if waiting and not removed:  # a worker has it: what it writes next counts
+            CanceledJobRegistry(queue=self._queue).remove(job)
+            return False
+        return True
+
+    def _requeue(self, job: RQJob, pipe: Any) -> None:
+        job.started_at = job.ended_at = None
+        if function := self.functions.get(job.args[1]):
+            job.retries_left = function.retries or None
+        job.failed_job_registry.remove(job, pipeline=pipe)
+        CanceledJobRegistry(queue=self._queue).remove(job, pipeline=pipe)
+        self._queue._enqueue_job(job, pipeline=pipe)
+        pipe.persist(job.key)  # it was to expire
+
+    # -- many jobs
+
+    def _listing(self, view: View, page: int, per_page: int) -> dict[str, Any]:
+        return {
+            "jobs": self._jobs(view),
+            "counts": view.counts,
+            "page": page,
+            "pages": max(ceil(view.total / per_page), 1),
+            "total": view.total,
+            "workers": {"total": view.workers, "busy": view.busy},
+        }
+
+    def _jobs(self, view: View) -> list[dict[str, Any]]:
+        """Read the jobs of a view, all in one round trip."""
+        with self.redis.pipeline() as pipe:
+            for id, _, _ in view.rows:
+                pipe.hmget(Job.key_for(id), FIELDS)
+                pipe.xrevrange(Result.get_key(id), count=1)
+            answers = pipe.execute()
+        return list(_represented(self.redis, view, answers))
+
+
+def _represented(connection: Redis, view: View, answers: list[Any]) -> Iterator[dict[str, Any]]:
+    for (id, position, expires), fields, results in zip(view.rows, answers[::2], answers[1::2], strict=True):
+        if fields[0]:  # it may have been deleted since the index was read
+            latest = [Result.restore(id, key.decode(), payload, connection, "json") for key, payload in results]
+            yield represent(id, fields, latest[0] if latest else None, position, expires)
+
+
+def _checked(id: str) -> str:
+    """Refuse what cannot be an id, before it becomes a part of a key."""
+    if not re.fullmatch(r"[\w-]{1,100}", id, re.ASCII):
+        raise JobNotFound(f"There is no job {id[:100]}.")
+    return id
+
+
+@contextmanager
+def _existing(id: str) -> Iterator[None]:
+    try:
+        yield
+    except (NoSuchJobError, InvalidJobOperation):
+        raise JobNotFound(f"There is no job {id}.") from None
+
+
+@contextmanager
+def _unchanged() -> Iterator[None]:
+    try:
+        yield
+    except WatchError:
+        raise WrongState("Somebody else was faster.") from None

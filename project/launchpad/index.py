@@ -1,0 +1,164 @@
+"""The index of jobs: what makes "all jobs, newest first, page 7" one round trip, whatever their number.
+
+RQ keeps a queue, and a registry per state ordered by expiry; none of them tells all jobs by age, and `stopped` has
+no registry of its own. So every job is also a member of four sorted sets, scored by the time of its launch: all jobs,
+those of its state, those of its function, those of both. The index is never the truth: `index(id)` derives a job's
+entries anew from the hash that RQ keeps for it. It runs in the transaction of each change of state (see `Job`), so
+the two cannot differ; what disappears by itself (a job's time to live, RQ's clean-up, a key deleted by hand) is
+noticed and dropped by the next reader. All of it is Lua because it must be one step between reading and writing.
+"""
+
+from typing import Any
+
+from redis import Redis
+from redis.client import Pipeline
+from rq.job import Job as RQJob
+from rq.job import JobStatus
+from rq.serializers import JSONSerializer
+
+QUEUE = "default"
+STATES = ("queued", "scheduled", "deferred", "started", "finished", "failed", "stopped", "canceled")
+
+_LIBRARY = """
+local root = 'rq:launchpad:'
+
+local function now()  -- in microseconds
+    local time = redis.call('TIME')
+    return time[1] * 1000000 + time[2]
+end
+
+local function sets(entry)
+    local state, name = entry:match('^(%S+) (.*)$')
+    return {'jobs', 'state:' .. state, 'function:' .. name, 'function:' .. name .. ':' .. state}
+end
+
+local function forget(id)
+    local entry = redis.call('HGET', root .. 'entries', id)
+    if not entry then return end
+    for _, set in ipairs(sets(entry)) do redis.call('ZREM', root .. set, id) end
+    redis.call('ZREM', root .. 'waiting', id)
+    redis.call('ZREM', root .. 'expiring', id)
+    redis.call('HDEL', root .. 'entries', id)
+end
+
+local function index(id)
+    local key = 'rq:job:' .. id
+    local job = redis.call('HMGET', key, 'status', 'description', 'created_at')
+    if not (job[1] and job[2] and job[3]) then return forget(id) end
+    local entry = job[1] .. ' ' .. job[2]:match('^%S*')
+    local launched = redis.call('ZSCORE', root .. 'jobs', id) or now()
+    local waiting = redis.call('ZSCORE', root .. 'waiting', id) or now()
+    forget(id)
+    redis.call('HSET', root .. 'entries', id, entry)
+    for _, set in ipairs(sets(entry)) do redis.call('ZADD', root .. set, launched, id) end
+    if job[1] == 'queued' then redis.call('ZADD', root .. 'waiting', waiting, id) end
+    local ttl = redis.call('PTTL', key)
+    if ttl > 0 then redis.call('ZADD', root .. 'expiring', now() + ttl * 1000, id) end
+end
+"""
+
+_INDEX = _LIBRARY + "index(ARGV[1])"
+
+# ARGV: a sorted set, the first and the last rank; or '' and ids. Answers {ids with position and expiry, their
+# number in all, counts by state, workers, busy workers}.
+_VIEW = (
+    _LIBRARY
+    + """
+for _, id in ipairs(redis.call('ZRANGE', root .. 'expiring', '-inf', now(), 'BYSCORE')) do index(id) end
+
+local function rows(ids)
+    local found = {}
+    for _, id in ipairs(ids) do
+        if redis.call('EXISTS', 'rq:job:' .. id) == 1 then
+            local rank = redis.call('ZRANK', root .. 'waiting', id)
+            table.insert(found, {id, rank and rank + 1, redis.call('ZSCORE', root .. 'expiring', id)})
+        else
+            index(id)
+        end
+    end
+    return found
+end
+
+local found, total
+if ARGV[1] == '' then
+    found = rows({unpack(ARGV, 2)})
+    total = #found
+else
+    repeat  -- what has gone without a word is dropped, and the page is filled up
+        local ids = redis.call('ZRANGE', root .. ARGV[1], ARGV[2], ARGV[3], 'REV')
+        found = rows(ids)
+    until #found == #ids
+    total = redis.call('ZCARD', root .. ARGV[1])
+end
+
+local counts = {}
+for i, state in ipairs({STATES}) do counts[i] = redis.call('ZCARD', root .. 'state:' .. state) end
+
+local workers, busy = 0, 0
+for _, key in ipairs(redis.call('SMEMBERS', 'rq:workers:QUEUE')) do
+    -- A worker listens for commands as long as it lives; its hash stays for a minute and a half after a kill -9.
+    if redis.call('PUBSUB', 'NUMSUB', (key:gsub('worker', 'pubsub', 1)))[2] > 0 then
+        workers = workers + 1
+        if redis.call('HGET', key, 'state') == 'busy' then busy = busy + 1 end
+    end
+end
+return {found, total, counts, workers, busy}
+""".replace("STATES", ", ".join(f"'{state}'" for state in STATES)).replace("QUEUE", QUEUE)
+)
+
+
+class View:
+    """What one look at the index found: the asked rows, and what the whole of it holds."""
+
+    def __init__(self, answer: list[Any]):
+        found, self.total, counts, self.workers, self.busy = answer
+        self.rows: list[tuple[str, int | None, float | None]] = [
+            (id.decode(), position, float(expires) / 1e6 if expires else None) for id, position, expires in found
+        ]
+        self.counts: dict[str, int] = dict(zip(STATES, counts, strict=True))
+
+
+def view_page(connection: Redis, state: str | None, function: str | None, first: int, last: int) -> View:
+    """Look at the jobs of rank `first` to `last` (0 is the newest) in one round trip."""
+    parts = [f"function:{function}"] if function else []
+    parts += [state] if function and state else [f"state:{state}"] if state else []
+    return View(connection.eval(_VIEW, 0, ":".join(parts) or "jobs", first, last))
+
+
+def view_jobs(connection: Redis, ids: list[str]) -> View:
+    """Look at the jobs with these ids, leaving out those that do not exist, in one round trip."""
+    return View(connection.eval(_VIEW, 0, "", *ids))
+
+
+def index(connection: Redis, id: str) -> None:
+    """Derive a job's entries in the index from its hash; with a pipeline, as a part of it."""
+    # EVAL and not EVALSHA: a Redis that was restarted knows no script, and a transaction cannot load one.
+    connection.eval(_INDEX, 0, id)
+
+
+class Job(RQJob):
+    """RQ's job, which keeps itself in the index, and whose data is JSON: a pickle would run code in every reader."""
+
+    def __init__(self, id: str | None = None, connection: Redis | None = None, serializer: Any = None):
+        super().__init__(id, connection, serializer or JSONSerializer)
+
+    def set_status(self, status: JobStatus, pipeline: Pipeline | None = None) -> None:
+        """Write the state, here and in the index."""
+        super().set_status(status, pipeline)
+        index(self.connection if pipeline is None else pipeline, self.id)
+
+    def prepare_for_execution(self, worker_name: str, pipeline: Pipeline) -> None:
+        """Write that the job has started, here and in the index."""
+        super().prepare_for_execution(worker_name, pipeline)
+        pipeline.persist(self.key)  # RQ does it too, but only after this, and the index reads the time to live
+        index(self.connection if pipeline is None else pipeline, self.id)
+
+    def cleanup(self, ttl: int | None = None, pipeline: Pipeline | None = None, remove_from_queue: bool = True) -> None:
+        """Set the time to live, here and in the index."""
+        super().cleanup(ttl, pipeline, remove_from_queue)
+        index(self.connection if pipeline is None else pipeline, self.id)
+
+    def delete(self, pipeline: Pipeline | None = None, *args: Any, **kwargs: Any) -> None:
+        """Delete the job, here and in the index."""
+        super().delete(pipeline, *args, **kwargs)
+        index(self.connection if pipeline is None else pipeline, self.id)

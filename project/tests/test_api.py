@@ -1,0 +1,214 @@
+"""The JSON API, as the contract has it."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pydoc_data.topics import topics
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from redis import Redis
+from werkzeug.test import TestResponse
+
+from helpers import wait_until
+from launchpad.index import STATES
+
+TEXT = "\n".join(topics.values())
+
+
+def launch(client: FlaskClient, function: str = "wait", key: str | None = None, **arguments: Any) -> TestResponse:
+    headers = {"Idempotency-Key": key} if key else {}
+    return client.post("/api/jobs", json={"function": function, "arguments": arguments}, headers=headers)
+
+
+def test_a_launched_job_runs_to_its_result(client: FlaskClient, work: Callable[[], None]) -> None:
+    answer = launch(client, num_iterations=1)
+    assert answer.status_code == 202
+    job = answer.json
+    assert answer.headers["Location"] == f"/api/jobs/{job['id']}"
+    assert (job["state"], job["position"], job["result"]) == ("queued", 1, None)
+
+    work()
+
+    job = client.get(answer.headers["Location"]).json
+    assert (job["state"], job["result"], job["attempt"]) == ("finished", {"type": "json", "value": 1}, 1)
+    assert job["progress"] | {"rate": None} == {
+        "done": 1, "total": 1, "percent": 100.0, "message": "", "rate": None, "eta": 0.0
+    }  # fmt: skip
+    assert job["created_at"] <= job["started_at"] <= job["ended_at"] < job["expires_at"]
+    assert job["created_at"].endswith("+00:00")
+    assert job.keys() == {
+        "id", "function", "arguments", "state", "progress", "position", "result", "error", "attempt", "worker",
+        "created_at", "started_at", "ended_at", "expires_at",
+    }  # fmt: skip
+
+
+def test_a_running_job_shows_its_progress(client: FlaskClient, worker: subprocess.Popen[bytes]) -> None:
+    url = launch(client, num_iterations=3).headers["Location"]
+
+    def half_way() -> Any:
+        progress = client.get(url).json["progress"]
+        return progress and 0 < progress["done"] < 3 and progress
+
+    progress = wait_until(half_way)
+    assert (progress["total"], progress["rate"]) == (3, pytest.approx(1, rel=0.2))
+    assert progress["percent"] == pytest.approx(100 * progress["done"] / 3, abs=0.1)
+    assert progress["eta"] == pytest.approx(3 - progress["done"], rel=0.2)
+
+
+def test_the_words_of_a_real_text_are_counted(client: FlaskClient, work: Callable[[], None]) -> None:
+    assert len(TEXT) > 400_000
+    url = launch(client, "count_words", text=TEXT).headers["Location"]
+    work()
+    job = client.get(url).json
+    assert len(job["result"]["value"]) == 10
+    assert max(job["result"]["value"], key=job["result"]["value"].get) == "the"
+    assert job["progress"]["total"] == len(TEXT.splitlines())
+    assert job["arguments"]["text"] == TEXT, "one job is answered whole"
+    assert len(client.get("/api/jobs").json["jobs"][0]["arguments"]["text"]) < 300, "a list is not"
+
+
+def test_the_functions_are_described(client: FlaskClient) -> None:
+    wait = client.get("/api/functions").json["functions"][0]
+    assert wait.keys() == {"name", "title", "description", "parameters", "timeout", "retries"}
+    assert wait["name"] == "wait"
+    assert wait["parameters"]["properties"]["num_iterations"]["maximum"] == 3600
+
+
+def test_a_repeated_key_gives_the_same_job(client: FlaskClient) -> None:
+    first, again = launch(client, key="k"), launch(client, key="k")
+    assert (first.status_code, again.status_code) == (202, 200)
+    assert first.json["id"] == again.json["id"]
+    assert launch(client, key="another").json["id"] != first.json["id"]
+    assert client.get("/api/jobs").json["total"] == 2
+
+
+def test_jobs_are_listed_newest_first_in_pages(client: FlaskClient) -> None:
+    ids = [launch(client).json["id"] for _ in range(5)][::-1]
+    listing = client.get("/api/jobs?per_page=2&page=2").json
+    assert [job["id"] for job in listing["jobs"]] == ids[2:4]
+    assert (listing["page"], listing["pages"], listing["total"]) == (2, 3, 5)
+    assert listing["workers"] == {"total": 0, "busy": 0}
+    assert listing["counts"]["queued"] == 5
+    assert set(listing["counts"]) == set(STATES)
+    assert client.get("/api/jobs?state=failed").json["jobs"] == []
+    assert client.get("/api/jobs?function=wait&state=queued").json["total"] == 5
+    assert client.get("/api/jobs?function=count_words").json["total"] == 0
+
+
+def test_some_jobs_are_asked_for_by_id_and_unknown_ids_are_left_out(client: FlaskClient) -> None:
+    first, _, third = [launch(client).json["id"] for _ in range(3)]
+    listing = client.get(f"/api/jobs?id={third}&id=unknown&id={first}&id=a:b&id=").json
+    assert [job["id"] for job in listing["jobs"]] == [third, first]
+    assert listing["total"] == 2
+    assert listing["counts"]["queued"] == 3
+
+
+def test_a_deleted_job_is_gone(client: FlaskClient, redis: Redis) -> None:
+    url = launch(client).headers["Location"]
+    assert client.delete(url).status_code == 204
+    assert client.get(url).status_code == 404
+    assert client.delete(url).status_code == 404
+    assert client.get("/api/jobs").json["total"] == 0
+    assert [key for key in redis.scan_iter() if key != b"rq:queues"] == []
+
+
+@pytest.mark.parametrize("value", [-1, 0, "abc", 1e9, 3601, 2.5, "3", True, None, [], {}, 10**30])
+def test_wrong_arguments_are_named(client: FlaskClient, value: Any) -> None:
+    answer = launch(client, num_iterations=value)
+    assert answer.status_code == 422
+    assert answer.mimetype == "application/problem+json"
+    assert answer.json.keys() == {"type", "title", "status", "detail", "errors"}
+    assert answer.json["errors"][0]["loc"] == ["num_iterations"]
+    assert client.get("/api/jobs").json["total"] == 0
+
+
+def test_missing_and_unknown_arguments_are_named(client: FlaskClient) -> None:
+    assert launch(client, "count_words").json["errors"] == [{"loc": ["text"], "msg": "Field required"}]
+    assert launch(client, seconds=3).json["errors"][0]["loc"] == ["seconds"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b"[]", 400),
+        (b'{"arguments": {}}', 400),
+        (b'{"function": 3}', 400),
+        (b'{"function": "wait", "arguments": []}', 400),
+        (b'{"function": "wait", "argument": {}}', 400),
+        (b'{"function": "wait", "arguments": {"num_iterations": NaN}}', 400),
+        (b"[" * 100_000, 400),
+        (b"1" * 5000, 400),
+        (b'"\xff"', 400),
+        (b'{"function": "nothing"}', 404),
+        (b'{"function": "collect"}', 404),
+        (b'{"function": "\\ud800"}', 404),
+        (b'{"function": "count_words", "arguments": {"text": "\\ud800"}}', 422),
+        (b'{"function": "wait"}', 202),
+    ],
+)
+def test_a_body_that_cannot_be_understood_is_refused(client: FlaskClient, body: bytes, status: int) -> None:
+    answer = client.post("/api/jobs", data=body, content_type="application/json")
+    assert answer.status_code == status
+    assert (answer.json["status"] if status >= 400 else 202) == status
+
+
+def test_a_body_of_another_type_is_refused(client: FlaskClient) -> None:
+    assert client.post("/api/jobs", data=b"wait", content_type="text/plain").status_code == 415
+    assert client.post("/api/jobs").status_code == 400
+
+
+def test_arguments_may_come_as_a_form(client: FlaskClient) -> None:
+    form = {"function": "wait", "num_iterations": "7"}
+    answer = client.post("/api/jobs", data=form, content_type="multipart/form-data")
+    assert answer.status_code == 202
+    assert answer.json["arguments"] == {"num_iterations": 7}
+    wrong = client.post("/api/jobs", data=form | {"num_iterations": "x"}, content_type="multipart/form-data")
+    assert wrong.status_code == 422
+
+
+def test_a_text_of_100_mb_is_refused(client: FlaskClient, redis: Redis) -> None:
+    body = json.dumps({"function": "count_words", "arguments": {"text": "x" * 100_000_000}})
+    answer = client.post("/api/jobs", data=body, content_type="application/json")
+    assert (answer.status_code, answer.json["title"]) == (413, "Request Entity Too Large")
+    assert launch(client, "count_words", text="x" * 2_000_001).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "query", ["state=lost", "page=0", "page=-1", "page=x", "page=²", "per_page=100000", "page=1e3"]
+)
+def test_a_query_that_cannot_be_understood_is_refused(client: FlaskClient, query: str) -> None:
+    answer = client.get(f"/api/jobs?{query}")
+    assert (answer.status_code, answer.mimetype) == (400, "application/problem+json")
+
+
+@pytest.mark.parametrize("id", ["unknown", "a:b", "%00", "é", "x" * 1000, "default"])
+def test_an_unknown_job_is_404(client: FlaskClient, id: str) -> None:
+    for answer in (
+        client.get(f"/api/jobs/{id}"),
+        client.delete(f"/api/jobs/{id}"),
+        client.post(f"/api/jobs/{id}/stop"),
+        client.post(f"/api/jobs/{id}/retry"),
+    ):
+        assert (answer.status_code, answer.json["status"]) == (404, 404)
+
+
+def test_a_wrong_method_is_405_and_changes_nothing(client: FlaskClient) -> None:
+    url = launch(client).headers["Location"]
+    for path in (f"{url}/stop", f"{url}/retry"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.mimetype) == (405, "application/problem+json")
+        assert "POST" in answer.headers["Allow"]
+    assert client.put(url).status_code == 405
+    assert client.get(url).json["state"] == "queued"
+
+
+def test_ready_means_redis_and_a_worker(client: FlaskClient, worker: subprocess.Popen[bytes]) -> None:
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/readyz").json == {"redis": "ok", "workers": 1}
+    worker.kill()
+    answer = wait_until(lambda: (answer := client.get("/readyz")).status_code == 503 and answer)
+    assert answer.json["detail"] == "No worker is running."

@@ -1,0 +1,227 @@
+"""The board and its index: the list is exact, whatever happens to the jobs and however many there are."""
+
+import os
+import random
+import signal
+import subprocess
+import threading
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from redis import Redis
+from rq.job import JobStatus
+from rq.timeouts import JobTimeoutException
+
+from helpers import wait_until
+from launchpad.board import Board, JobNotFound, QueueFull, WrongState
+from launchpad.index import STATES, Job
+from launchpad.representation import error_of
+from launchpad.settings import Settings
+from server import create_app
+
+Waiter = subprocess.Popen[bytes]
+
+
+def launch(board: Board, seconds: int = 60, key: str | None = None) -> str:
+    id: str = board.launch("wait", {"num_iterations": seconds}, key)[0]["id"]
+    return id
+
+
+def state(board: Board, id: str) -> str:
+    return str(board.get(id)["state"])
+
+
+def started(board: Board) -> str:
+    """Launch a job and wait until it has made progress."""
+    id = launch(board)
+    wait_until(lambda: board.get(id)["progress"])
+    return id
+
+
+def job_keys(redis: Redis) -> list[bytes]:
+    """All keys but those that are there without any job."""
+    return [
+        key for key in redis.scan_iter() if not key.startswith((b"rq:queues", b"rq:worker", b"rq:clean", b"rq:group"))
+    ]
+
+
+def horses(worker: Waiter) -> list[str]:
+    with open(f"/proc/{worker.pid}/task/{worker.pid}/children") as children:
+        return children.read().split()
+
+
+def test_a_page_costs_two_round_trips_however_many_jobs_there_are(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trips: list[str] = []
+    original = Redis.execute_command
+    pipeline = type(board.redis.pipeline())
+    execute = pipeline.execute
+    monkeypatch.setattr(Redis, "execute_command", lambda s, *a, **k: trips.append(a[0]) or original(s, *a, **k))
+    monkeypatch.setattr(pipeline, "execute", lambda s, *a, **k: trips.append("pipeline") or execute(s, *a, **k))
+    for number in (1, 50):
+        for _ in range(number):
+            launch(board)
+        trips.clear()
+        assert len(board.page(per_page=100)["jobs"]) >= number
+        assert trips == ["EVAL", "pipeline"]
+
+
+def test_jobs_that_expired_leave_the_list_and_the_counts(board: Board, redis: Redis, work: Callable[[], None]) -> None:
+    ids = [launch(board, 1) for _ in range(3)]
+    work()
+    assert board.page(state="finished")["total"] == 3
+    redis.pexpire(Job.key_for(ids[0]), 1)  # its time to live is over
+    redis.delete(Job.key_for(ids[1]))  # somebody deleted it by hand
+    wait_until(lambda: not redis.exists(Job.key_for(ids[0])))
+    for listing in (board.page(state="finished"), board.page(function="wait"), board.page()):
+        assert [job["id"] for job in listing["jobs"]] == [ids[2]]
+        assert listing["total"] == listing["counts"]["finished"] == 1
+
+
+def test_a_job_expires_from_the_index_at_the_time_it_says(
+    board: Board, redis: Redis, work: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function = board.functions["wait"]
+    monkeypatch.setitem(function.__dict__, "result_ttl", 1)
+    id = launch(board, 1)
+    work()
+    wait_until(lambda: not redis.exists(Job.key_for(id)), 5)
+    assert board.page()["counts"]["finished"] == 0
+    assert redis.keys("rq:launchpad:*") == []
+
+
+def test_a_queue_that_is_full_refuses_and_loses_nothing(settings: Settings) -> None:
+    board: Board = create_app(settings.model_copy(update={"max_queued_jobs": 2})).extensions["board"]
+    launch(board), launch(board)
+    with pytest.raises(QueueFull):
+        launch(board)
+    assert board.page()["total"] == 2
+    board.redis.close()
+
+
+def test_twenty_launches_with_one_key_at_once_give_one_job(board: Board) -> None:
+    ids: list[str] = []
+    threads = [threading.Thread(target=lambda: ids.append(launch(board, key="once"))) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 20
+    assert len(set(ids)) == 1
+    assert board.redis.llen("rq:queue:default") == board.page()["total"] == 1
+
+
+def test_a_job_that_waits_is_canceled_at_once(board: Board) -> None:
+    id = launch(board)
+    assert board.stop(id)["state"] == "canceled"
+    assert board.redis.llen("rq:queue:default") == 0
+    with pytest.raises(WrongState):
+        board.stop(id)
+
+
+def test_a_stopped_job_leaves_no_child_process_and_can_be_retried(board: Board, worker: Waiter) -> None:
+    id = started(board)
+    [horse] = horses(worker)
+    assert board.stop(id)["state"] == "stopped"
+    assert not os.path.exists(f"/proc/{horse}")
+    assert board.get(id)["error"]["cause"] == "It was stopped."
+
+    assert board.retry(id)["state"] in ("queued", "started")
+    wait_until(lambda: board.get(id)["attempt"] == 2)
+    assert (board.get(id)["error"], board.get(id)["expires_at"]) == (None, None)
+    with pytest.raises(WrongState):
+        board.retry(id)
+    board.stop(id)
+
+
+def test_a_running_job_is_stopped_before_it_is_deleted(board: Board, redis: Redis, worker: Waiter) -> None:
+    id = started(board)
+    [horse] = horses(worker)
+    board.delete(id)
+    assert not os.path.exists(f"/proc/{horse}")
+    assert job_keys(redis) == []
+    again = started(board)
+    assert [job["id"] for job in board.page()["jobs"]] == [again]
+    board.delete(again)
+
+
+def test_jobs_stopped_and_deleted_at_any_moment_end_true_and_leave_nothing(
+    board: Board, redis: Redis, worker: Waiter
+) -> None:
+    chance = random.Random(7)
+    ids = [launch(board, 1) for _ in range(24)]
+    doomed, stopped = ids[::4], ids[1::2]
+
+    def act(action: Callable[[str], Any], id: str) -> None:
+        threading.Event().wait(chance.uniform(0, 6))
+        with suppress(WrongState):
+            action(id)
+
+    threads = [threading.Thread(target=act, args=(board.delete, id)) for id in doomed]
+    threads += [threading.Thread(target=act, args=(board.stop, id)) for id in stopped]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait_until(lambda: all(job["state"] not in ("queued", "started") for job in board.page(per_page=100)["jobs"]), 60)
+
+    listing = board.page(per_page=100)
+    assert {job["id"] for job in listing["jobs"]} == set(ids) - set(doomed)
+    for job in listing["jobs"]:
+        assert job["state"] in (("stopped", "canceled", "finished") if job["id"] in stopped else ("finished",))
+    assert sum(listing["counts"].values()) == listing["total"] == len(ids) - len(doomed)
+    for id in doomed:
+        assert not list(redis.scan_iter(f"*{id}*"))
+    assert redis.zcard("rq:canceled:default") == listing["counts"]["canceled"]
+
+
+def test_two_people_who_delete_at_once_are_both_right(board: Board, worker: Waiter) -> None:
+    id = started(board)
+    errors: list[Exception] = []
+
+    def delete() -> None:
+        try:
+            board.delete(id)
+        except JobNotFound as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=delete) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(errors) < 4
+    assert board.page()["total"] == 0
+
+
+def test_a_job_whose_process_is_killed_fails_with_a_sentence(board: Board, worker: Waiter) -> None:
+    id = started(board)
+    os.kill(int(horses(worker)[0]), signal.SIGKILL)
+    wait_until(lambda: state(board, id) == "failed", 5)
+    assert board.get(id)["error"]["cause"] == "Its process was killed (signal 9): perhaps the memory ran out."
+
+
+def test_a_worker_that_is_told_to_end_leaves_no_job_running(board: Board, worker: Waiter) -> None:
+    id = started(board)
+    worker.terminate()
+    worker.wait(15)
+    assert state(board, id) == "failed"
+    assert board.get(id)["error"]["cause"] == "Its worker was shut down while it ran."
+
+
+def test_the_counts_are_those_of_rq_in_every_state(board: Board, redis: Redis) -> None:
+    for status in STATES:
+        job = Job.fetch(launch(board), redis)
+        job.set_status(JobStatus(status))
+    assert set(board.page()["counts"].values()) == {1}
+
+
+def test_a_timeout_is_told_in_words() -> None:
+    try:
+        raise JobTimeoutException("Task exceeded maximum timeout value (90 seconds)")
+    except JobTimeoutException:
+        assert error_of(traceback.format_exc())["cause"] == "It took longer than its limit of 90 seconds."

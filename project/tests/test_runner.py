@@ -1,0 +1,88 @@
+"""What happens in the worker around a function: arguments in, progress and result out."""
+
+import math
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from redis import Redis
+
+import jobs
+from launchpad import progress as progress_module
+from launchpad.index import Job
+from launchpad.progress import progress
+from launchpad.runner import MAX_RESULT, result_of, run
+
+
+@pytest.fixture
+def reported(redis: Redis) -> Iterator[list[dict[str, Any]]]:
+    """Every state of progress that a job saves, as long as the test runs."""
+    job = Job.create("jobs.wait", connection=redis, serializer="json")
+    job.save()
+    states: list[dict[str, Any]] = []
+    save = job.save_meta
+
+    def save_and_note() -> None:
+        save()
+        states.append(Job.fetch(job.id, redis).meta["progress"])
+
+    job.save_meta = save_and_note  # type: ignore[method-assign]
+    progress_module.report_to(job)
+    yield states
+    progress_module._job = None
+
+
+def test_a_function_outside_the_catalog_is_not_run() -> None:
+    with pytest.raises(LookupError, match="no function environ"):
+        run("os", "environ", {})
+    with pytest.raises(LookupError, match="no function re"):
+        run("jobs", "re", {})
+
+
+def test_the_result_of_a_function_is_described() -> None:
+    assert run("jobs", "count_words", {"text": "one two two"}) == {"type": "json", "value": {"two": 2, "one": 1}}
+    assert result_of("text") == {"type": "text", "value": "text"}
+    assert result_of(None) == {"type": "json", "value": None}
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", math.nan, [math.inf], {(1, 2): 3}, "x" * MAX_RESULT])
+def test_what_cannot_be_a_result_fails_with_a_sentence(value: Any) -> None:
+    with pytest.raises(TypeError, match="^A result "):
+        result_of(value)
+
+
+def test_progress_outside_a_worker_is_a_terminal_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress(range(3), desc="Counting")) == [0, 1, 2]
+    assert "Counting: 100%" in capsys.readouterr().err
+
+
+def test_a_million_steps_are_saved_ten_times_a_second_at_most(reported: list[dict[str, Any]]) -> None:
+    for _ in progress(range(1_000_000)):
+        pass
+    seconds = (bar_elapsed := reported[-1])["done"] / bar_elapsed["rate"]
+    assert len(reported) <= 2 + seconds * 10
+    assert reported[-1]["done"] == reported[-1]["total"] == 1_000_000
+    assert [state["percent"] for state in reported] == sorted(state["percent"] for state in reported)
+
+
+def test_the_last_state_is_saved_when_a_loop_breaks_off(reported: list[dict[str, Any]]) -> None:
+    with pytest.raises(ZeroDivisionError), progress(total=100) as bar:
+        bar.update(30)
+        bar.set_description("Loading")
+        raise ZeroDivisionError
+    assert (reported[-1]["done"], reported[-1]["percent"], reported[-1]["message"]) == (30, 30.0, "Loading")
+
+
+def test_an_unknown_total_has_a_count_and_no_percent(reported: list[dict[str, Any]]) -> None:
+    for _ in progress(iter([1, 2, 3])):
+        pass
+    assert reported[-1] | {"rate": 0} == {
+        "done": 3, "total": None, "percent": None, "message": "", "rate": 0, "eta": None
+    }  # fmt: skip
+
+
+def test_the_functions_run_without_redis_and_without_flask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    assert jobs.wait(2) == 2
+    assert os.environ.get("REDIS_URL") is None
