@@ -14,6 +14,8 @@ from redis.retry import Retry
 from rq.worker import HerokuWorker
 
 import launchpad.runner  # noqa: F401 - so that the processes of the jobs find it imported
+from launchpad.scheduler import Scheduler
+from launchpad.settings import Settings
 
 HEARTBEAT = Path(tempfile.gettempdir(), "worker-heartbeat")
 
@@ -23,7 +25,12 @@ class WorkerRedis(Redis):
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:
-        """Connect with patience: redis-py's from_url would not try again even once."""
+        """Connect with patience: redis-py's from_url would not try again even once.
+
+        Raises:
+            SystemExit: a setting is wrong.
+        """
+        Settings.from_environ()
         retry = Retry(ConstantBackoff(1), 120)
         return super().from_url(url, retry=retry, health_check_interval=30, **kwargs)  # type: ignore[return-value]
 
@@ -37,3 +44,13 @@ class Worker(HerokuWorker):
         """Tell Redis, and then the health check, which looks at the age of a file."""
         super().heartbeat(*args, **kwargs)
         HEARTBEAT.touch()
+
+    def _start_scheduler(self, burst: bool = False, *args: Any, **kwargs: Any) -> None:
+        """Start our scheduler instead of RQ's, and always: RQ starts only the one that gets the lock."""
+        self.scheduler = Scheduler(self.queues, connection=self.connection, serializer=self.serializer)
+        self.scheduler.acquire_locks()
+        if burst:
+            self.scheduler.enqueue_scheduled_jobs()
+            self.scheduler.release_locks()
+        else:
+            self.scheduler.start()

@@ -1,14 +1,16 @@
 """The JSON API, for scripts and for the page itself, and the health checks."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request, url_for
-from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge, UnprocessableEntity, UnsupportedMediaType
 
 from launchpad.board import PER_PAGE, Board
 from launchpad.errors import problem
 from launchpad.index import STATES
 
+MAX_PAGE = 10**9
 MAX_PER_PAGE = 200
 # Bytes of a body that is not a file: arguments are kept in Redis, in memory.
 MAX_ARGUMENTS = 16 * 1024 * 1024
@@ -35,11 +37,11 @@ def launch_job() -> tuple[Response, int, dict[str, str]]:
 
     Errors: 400 malformed, 404 no such function, 413, 415, 422 invalid arguments, 429 queue full, 503 no Redis.
     """
-    name, parse, given = _multipart() if request.mimetype == "multipart/form-data" else _json()
+    name, at, parse, given = _multipart() if request.mimetype == "multipart/form-data" else _json()
     if name not in board().functions:
         raise NotFound(f"There is no function {name[:100]!r}.")
     arguments = getattr(board().functions[name], parse)(given)
-    job, created = board().launch(name, arguments, request.headers.get("Idempotency-Key"))
+    job, created = board().launch(name, arguments, request.headers.get("Idempotency-Key"), time_of(at))
     return jsonify(job), 202 if created else 200, {"Location": url_for("api.get_job", id=job["id"])}
 
 
@@ -47,41 +49,50 @@ def launch_job() -> tuple[Response, int, dict[str, str]]:
 def list_jobs() -> Response:
     """List a page of the jobs, newest first, or those with the given ids.
 
-    Query: `id`, repeated; or `state`, `function`, `page` from 1, `per_page` up to 200. Errors: 400 malformed.
+    Query: `id`, repeated; or `state`, `function`, `q` (words of the arguments, or how the id begins), `page` from 1,
+    `per_page` up to 200. With `function`, the counts are those of the function.
+    Errors: 400 malformed, 503 no Redis.
     """
-    if ids := request.args.getlist("id"):
-        if len(ids) > MAX_PER_PAGE:
-            raise BadRequest(f"Up to {MAX_PER_PAGE} ids at once.")
-        return jsonify(board().many(ids))
     state = request.args.get("state") or None
     if state and state not in STATES:
         raise BadRequest(f"state is one of {', '.join(STATES)}.")
-    page, per_page = _number("page", 1, 10**9), _number("per_page", PER_PAGE, MAX_PER_PAGE)
-    return jsonify(board().page(state, request.args.get("function") or None, page, per_page))
+    page, per_page = _number("page", 1, MAX_PAGE), _number("per_page", PER_PAGE, MAX_PER_PAGE)
+    if ids := request.args.getlist("id"):
+        if len(ids) > MAX_PER_PAGE:
+            raise BadRequest(f"Up to {MAX_PER_PAGE} ids at once.")
+        return jsonify(board().many(ids, request.args.get("function")))
+    function, q = request.args.get("function") or None, request.args.get("q", "")
+    return jsonify(board().page(state, function, q, page, per_page))
 
 
 @bp.get("/api/jobs/<id>")
 def get_job(id: str) -> Response:
-    """Tell one job. Errors: 404."""
+    """Tell one job. Errors: 404 no such job, 503 no Redis."""
     return jsonify(board().get(id))
 
 
 @bp.delete("/api/jobs/<id>")
 def delete_job(id: str) -> tuple[str, int]:
-    """Delete a job, stopping it first if it runs: 204. Errors: 404."""
+    """Delete a job, stopping it first if it runs: 204. Errors: 404 no such job, 503 no Redis."""
     board().delete(id)
     return "", 204
 
 
 @bp.post("/api/jobs/<id>/stop")
 def stop_job(id: str) -> tuple[Response, int]:
-    """Stop a job that runs, cancel one that waits: 202 and the job. Errors: 404; 409 it has ended."""
+    """Stop a job that runs, cancel one that waits: 202 and the job.
+
+    Errors: 404 no such job, 409 it has ended, 503 no Redis.
+    """
     return jsonify(board().stop(id)), 202
 
 
 @bp.post("/api/jobs/<id>/retry")
 def retry_job(id: str) -> tuple[Response, int]:
-    """Queue a failed, stopped or canceled job again: 202 and the job. Errors: 404; 409 otherwise."""
+    """Queue a failed, stopped or canceled job again: 202 and the job.
+
+    Errors: 404 no such job, 409 it waits, runs or has finished, 503 no Redis.
+    """
     return jsonify(board().retry(id)), 202
 
 
@@ -93,14 +104,29 @@ def health() -> Response:
 
 @bp.get("/readyz")
 def ready() -> Response:
-    """Tell whether a job that is launched now would run: 200, or 503 with what is missing, Redis or a worker."""
+    """Tell whether a job that is launched now would run. Errors: 503 with what is missing: Redis or a worker."""
     workers = board().ping()
     if not workers:
         return problem(503, "No worker is running.", redis="ok", workers=0)
     return jsonify(redis="ok", workers=workers)
 
 
-def _json() -> tuple[str, str, Any]:
+def time_of(text: str | None) -> datetime | None:
+    """Read the time of a launch; without an offset it is UTC.
+
+    Raises:
+        UnprocessableEntity: it is no ISO 8601 time.
+    """
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UnprocessableEntity("scheduled_at is a time like 2026-11-22T10:00:00+00:00.") from None
+
+
+def _json() -> tuple[str, str | None, str, Any]:
     request.max_content_length = MAX_ARGUMENTS
     if (request.content_length or 0) > MAX_ARGUMENTS:
         raise RequestEntityTooLarge(f"Arguments may have up to {MAX_ARGUMENTS // 1024**2} MB.")
@@ -108,11 +134,11 @@ def _json() -> tuple[str, str, Any]:
         raise UnsupportedMediaType("Send application/json or multipart/form-data.")
     body = _loads(request.get_data())
     match body:
-        case {"function": str(name), **rest} if rest.keys() <= {"arguments"}:
-            arguments = rest.get("arguments", {})
-            if isinstance(arguments, dict):
-                return name, "parse", arguments
-    raise BadRequest('Send {"function": "name", "arguments": {…}}.')
+        case {"function": str(name), **rest} if rest.keys() <= {"arguments", "scheduled_at"}:
+            match rest.get("arguments", {}), rest.get("scheduled_at"):
+                case dict(arguments), None | str() as at:
+                    return name, at, "parse", arguments
+    raise BadRequest('Send {"function": "name", "arguments": {…}}, and "scheduled_at": "a time" for later.')
 
 
 def _loads(data: bytes) -> Any:
@@ -120,18 +146,24 @@ def _loads(data: bytes) -> Any:
         raise ValueError(f"{constant} is not JSON")
 
     try:
-        return current_app.json.loads(data, parse_constant=refuse)
+        return current_app.json.loads(data, parse_float=_number_in, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"The body is not JSON: {error}"[:300]) from None
 
 
-def _multipart() -> tuple[str, str, Any]:
+def _number_in(text: str) -> int | float:
+    """Read a number; JSON has one kind of them, in which 3.0 is the integer 3."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+def _multipart() -> tuple[str, str | None, str, Any]:
     form = request.form.to_dict(flat=False)
-    return form.pop("function", [""])[0], "parse_form", form
+    return form.pop("function", [""])[0], form.pop("scheduled_at", [""])[0], "parse_form", form
 
 
 def _number(name: str, default: int, most: int) -> int:
     text = request.args.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= most):
         raise BadRequest(f"{name} is a number from 1 to {most}.")
     return int(text)

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from math import ceil
 from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
@@ -12,17 +13,16 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, WatchError
 from redis.retry import Retry as RedisRetry
-from rq import Queue, Retry
 from rq.command import send_stop_job_command
-from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
+from rq.exceptions import DeserializationError, DuplicateJobError, InvalidJobOperation, NoSuchJobError
 from rq.job import Job as RQJob
 from rq.job import JobStatus
 from rq.registry import CanceledJobRegistry
 from rq.results import Result
 
 from launchpad.catalog import Function
-from launchpad.index import QUEUE, Job, View, index, view_jobs, view_page
-from launchpad.representation import FIELDS, describe, represent
+from launchpad.index import Job, View, index, queue_of, view_jobs, view_page
+from launchpad.representation import FIELDS, read_description, represent
 from launchpad.settings import Settings
 
 PATIENCE = 2.0  # seconds that a person waits for a running job to stop
@@ -51,31 +51,37 @@ def connect(url: str) -> Redis:
 class Board:
     """The jobs of one queue and the functions that can be launched on it."""
 
-    def __init__(self, settings: Settings, functions: Mapping[str, Function], module: str = "jobs"):
+    def __init__(self, settings: Settings, functions: Mapping[str, Function]):
         self.functions = functions
-        self._module = module
         self._limit = settings.max_queued_jobs
         self.redis = connect(settings.redis_url)
-        self._queue = Queue(QUEUE, connection=self.redis, job_class=Job, serializer="json")
+        self._queue = queue_of(self.redis)
 
-    def launch(self, name: str, arguments: dict[str, Any], key: str | None = None) -> tuple[dict[str, Any], bool]:
+    def launch(
+        self, name: str, arguments: dict[str, Any], key: str | None = None, at: datetime | None = None
+    ) -> tuple[dict[str, Any], bool]:
         """Put a function with parsed arguments on the queue, and answer the job and whether it is a new one.
 
         Args:
             name: a function of the catalog.
             arguments: what its `parse` answered.
             key: the same key again gives the same job.
+            at: when it is to be queued; otherwise now.
 
         Raises:
             QueueFull: as many jobs as allowed are waiting.
         """
-        job = self._new_job(self.functions[name], arguments, key)
+        id = str(uuid5(NAMESPACE_URL, key) if key else uuid4())
+        job = Job.of(self.functions[name], arguments, id, self.redis)
         if key and Job.exists(job.id, self.redis):
             return self.get(job.id), False
         if self._queue.count >= self._limit:
             raise QueueFull(f"{self._limit} jobs are waiting already. Try again later.")
         try:
-            self._queue.enqueue_job(job, unique=True)
+            if at and at > datetime.now(UTC):
+                self._queue.schedule_job(job, at, unique=True)
+            else:
+                self._queue.enqueue_job(job, unique=True)
         except DuplicateJobError:  # the second of two at once
             return self.get(job.id), False
         index(self.redis, job.id)  # `unique` writes by a script of RQ's, which does not
@@ -90,19 +96,32 @@ class Board:
         found = self._jobs(view_jobs(self.redis, [_checked(id)]))
         if not found:
             raise JobNotFound(f"There is no job {id}.")
-        with _existing(id):
-            return found[0] | {"arguments": Job.fetch(id, self.redis).args[2]}
+        return found[0] | {"arguments": _arguments(self._fetch(id)) or found[0]["arguments"]}
 
-    def many(self, ids: list[str]) -> dict[str, Any]:
-        """Answer those of these jobs that exist, as a list with the counts of all."""
-        return self._listing(view_jobs(self.redis, ids), 1, max(len(ids), 1))
+    def many(self, ids: list[str], function: str | None = None) -> dict[str, Any]:
+        """Answer those of these jobs that exist, as a list with the counts of all, or of all of a function."""
+        return self._listing(view_jobs(self.redis, ids, function), 1, max(len(ids), 1))
 
     def page(
-        self, state: str | None = None, function: str | None = None, page: int = 1, per_page: int = PER_PAGE
+        self,
+        state: str | None = None,
+        function: str | None = None,
+        q: str = "",
+        page: int = 1,
+        per_page: int = PER_PAGE,
     ) -> dict[str, Any]:
-        """Answer a page of the jobs, newest first, in two round trips to Redis."""
+        """Answer a page of the jobs, newest first, in two round trips to Redis.
+
+        Args:
+            state: only jobs in this state.
+            function: only jobs of this function; the counts are of these, too.
+            q: only jobs whose arguments have all these words, or whose id begins with it.
+            page: counted from 1.
+            per_page: jobs on a page.
+        """
         first = (page - 1) * per_page
-        return self._listing(view_page(self.redis, state, function, first, first + per_page - 1), page, per_page)
+        view = view_page(self.redis, state, function, q.strip(), first, first + per_page - 1)
+        return self._listing(view, page, per_page)
 
     def stop(self, id: str) -> dict[str, Any]:
         """Cancel a job that waits; stop one that runs, with its child processes.
@@ -158,20 +177,6 @@ class Board:
 
     # -- one job
 
-    def _new_job(self, function: Function, arguments: dict[str, Any], key: str | None) -> RQJob:
-        return Job.create(
-            "launchpad.runner.run",
-            args=[self._module, function.name, arguments],
-            id=str(uuid5(NAMESPACE_URL, key) if key else uuid4()),
-            connection=self.redis,
-            description=describe(function.name, arguments),
-            timeout=function.timeout,
-            result_ttl=function.result_ttl,
-            failure_ttl=function.failure_ttl,
-            retry=Retry(function.retries) if function.retries else None,
-            serializer="json",
-        )
-
     def _fetch(self, id: str) -> RQJob:
         with _existing(id):
             return Job.fetch(_checked(id), self.redis)
@@ -222,7 +227,7 @@ class Board:
 
     def _requeue(self, job: RQJob, pipe: Any) -> None:
         job.started_at = job.ended_at = None
-        if function := self.functions.get(job.args[1]):
+        if function := self.functions.get(read_description(job.description or "")[0]):
             job.retries_left = function.retries or None
         job.failed_job_registry.remove(job, pipeline=pipe)
         CanceledJobRegistry(queue=self._queue).remove(job, pipeline=pipe)
@@ -244,18 +249,27 @@ class Board:
     def _jobs(self, view: View) -> list[dict[str, Any]]:
         """Read the jobs of a view, all in one round trip."""
         with self.redis.pipeline() as pipe:
-            for id, _, _ in view.rows:
-                pipe.hmget(Job.key_for(id), FIELDS)
-                pipe.xrevrange(Result.get_key(id), count=1)
+            for row in view.rows:
+                pipe.hmget(Job.key_for(row.id), FIELDS)
+                pipe.xrevrange(Result.get_key(row.id), count=1)
             answers = pipe.execute()
         return list(_represented(self.redis, view, answers))
 
 
 def _represented(connection: Redis, view: View, answers: list[Any]) -> Iterator[dict[str, Any]]:
-    for (id, position, expires), fields, results in zip(view.rows, answers[::2], answers[1::2], strict=True):
+    for row, fields, results in zip(view.rows, answers[::2], answers[1::2], strict=True):
         if fields[0]:  # it may have been deleted since the index was read
-            latest = [Result.restore(id, key.decode(), payload, connection, "json") for key, payload in results]
-            yield represent(id, fields, latest[0] if latest else None, position, expires)
+            latest = [Result.restore(row.id, key.decode(), payload, connection, "json") for key, payload in results]
+            yield represent(row.id, fields, latest[0] if latest else None, *row[1:])
+
+
+def _arguments(job: RQJob) -> dict[str, Any]:
+    """Tell the arguments of a job, whole; none of one that somebody else put on the queue."""
+    with suppress(DeserializationError):
+        if job.func_name == "launchpad.runner.run":
+            arguments: dict[str, Any] = job.args[2]
+            return arguments
+    return {}
 
 
 def _checked(id: str) -> str:

@@ -9,6 +9,7 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any, TypeVar, get_args, get_type_hints
 
+from croniter import croniter
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 
 from launchpad.forms import Field, NoForm, field_of, read
@@ -30,12 +31,14 @@ class Function:
     """A function of `jobs.py` that can be launched; durations are in seconds."""
 
     name: str
+    module: str
     title: str
     description: str
     timeout: int
     result_ttl: int
     failure_ttl: int
     retries: int
+    cron: str | None
     call: Callable[..., Any] = field(repr=False)
     fields: list[Field] = field(repr=False)
     model: type[BaseModel] = field(repr=False)
@@ -81,6 +84,7 @@ def job(
     failure_ttl: int = 30 * DAY,
     retries: int = 0,
     title: str | None = None,
+    cron: str | None = None,
 ) -> Callable[[F], F]:
     """Make a function one that can be launched; it stays the plain function that it is.
 
@@ -91,9 +95,11 @@ def job(
         retries: how often it is tried again after a failure. 0 means that it runs at most once; above 0 it may also
             run twice when a worker is lost, so it must be idempotent.
         title: what the page calls it; otherwise its name, in words.
+        cron: when it is launched by itself, with its defaults: "minute hour day month weekday", in the time zone of
+            the worker, which in the containers is UTC.
 
     Raises:
-        TypeError: a parameter has a type for which there is no form.
+        TypeError: a parameter has a type for which there is no form, or `cron` cannot be followed.
     """
 
     def decorate(function: F) -> F:
@@ -101,12 +107,14 @@ def job(
         parameters = _parameters(function)
         launchable = Function(
             name=name,
+            module=function.__module__,
             title=title or name.replace("_", " ").capitalize(),
             description=inspect.getdoc(function) or "",
             timeout=timeout,
             result_ttl=result_ttl,
             failure_ttl=failure_ttl,
             retries=retries,
+            cron=_cron(name, cron, parameters) if cron else None,
             call=function,
             fields=[_field(name, parameter) for parameter in parameters],
             model=_model(name, parameters),
@@ -146,6 +154,16 @@ def _field(function: str, parameter: inspect.Parameter) -> Field:
         raise TypeError(f"{here} there is no form for {_name(parameter.annotation)}") from None
     except ValidationError as error:
         raise TypeError(f"{here} the default is wrong: {error.errors()[0]['msg']}") from None
+
+
+def _cron(function: str, cron: str, parameters: list[inspect.Parameter]) -> str:
+    """Check that a schedule can be followed."""
+    if len(cron.split()) != 5 or not croniter.is_valid(cron):
+        raise TypeError(f"{function}: {cron!r} is not a schedule like '30 2 * * 1' (minute hour day month weekday)")
+    for parameter in parameters:
+        if parameter.default is parameter.empty:
+            raise TypeError(f"{function}: parameter {parameter.name} needs a default, since cron launches it by itself")
+    return cron
 
 
 def _name(annotation: Any) -> str:

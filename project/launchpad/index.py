@@ -1,20 +1,27 @@
 """The index of jobs: what makes "all jobs, newest first, page 7" one round trip, whatever their number.
 
 RQ keeps a queue, and a registry per state ordered by expiry; none of them tells all jobs by age, and `stopped` has
-no registry of its own. So every job is also a member of four sorted sets, scored by the time of its launch: all jobs,
-those of its state, those of its function, those of both. The index is never the truth: `index(id)` derives a job's
-entries anew from the hash that RQ keeps for it. It runs in the transaction of each change of state (see `Job`), so
-the two cannot differ; what disappears by itself (a job's time to live, RQ's clean-up, a key deleted by hand) is
-noticed and dropped by the next reader. All of it is Lua because it must be one step between reading and writing.
+no registry of its own. So every job is also a member of some sorted sets, scored by the time of its launch: all jobs,
+those of its state, those of its function, those of both, and for the search, those with each word of its arguments;
+ids are found by how they begin. A set per word, and not a scan: a scan of 100,000 jobs would stop Redis for everybody.
+
+The index is never the truth: `index(id)` derives a job's entries anew from the hash that RQ keeps for it. It runs in
+the transaction of each change of state (see `Job`), so the two cannot differ; what disappears by itself (a job's time
+to live, RQ's clean-up, a key deleted by hand) is noticed and dropped by the next reader. It is Lua because it must be
+one step between reading and writing.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.client import Pipeline
+from rq import Queue, Retry
 from rq.job import Job as RQJob
 from rq.job import JobStatus
 from rq.serializers import JSONSerializer
+
+from launchpad.catalog import Function
+from launchpad.representation import describe
 
 QUEUE = "default"
 STATES = ("queued", "scheduled", "deferred", "started", "finished", "failed", "stopped", "canceled")
@@ -27,17 +34,43 @@ local function now()  -- in microseconds
     return time[1] * 1000000 + time[2]
 end
 
+local function words_of(text, words)  -- bytes above 127 are letters, too: of other alphabets than ours
+    for word in text:lower():gmatch('[%w_\\128-\\255]+') do
+        if not words[word] and #words < 64 then
+            table.insert(words, word)
+            words[word] = true
+        end
+    end
+    return words
+end
+
+local function values_of(value, words)
+    if type(value) == 'table' then
+        for _, item in pairs(value) do values_of(item, words) end
+    elseif value ~= cjson.null then
+        words_of(tostring(value), words)
+    end
+    return words
+end
+
+local function entry_of(state, description)  -- "finished wait 3": state, function, words
+    local name, arguments = description:match('^(%S*) ?(.*)$')
+    local ok, values = pcall(cjson.decode, arguments)
+    return table.concat({state, name, unpack(values_of(ok and values or arguments, {}))}, ' ')
+end
+
 local function sets(entry)
-    local state, name = entry:match('^(%S+) (.*)$')
-    return {'jobs', 'state:' .. state, 'function:' .. name, 'function:' .. name .. ':' .. state}
+    local state, name, words = entry:match('^(%S+) (%S*) ?(.*)$')
+    local names = {'jobs', 'state:' .. state, 'function:' .. name, 'function:' .. name .. ':' .. state}
+    for word in words:gmatch('%S+') do table.insert(names, 'word:' .. word) end
+    return names
 end
 
 local function forget(id)
     local entry = redis.call('HGET', root .. 'entries', id)
     if not entry then return end
     for _, set in ipairs(sets(entry)) do redis.call('ZREM', root .. set, id) end
-    redis.call('ZREM', root .. 'waiting', id)
-    redis.call('ZREM', root .. 'expiring', id)
+    for _, set in ipairs({'ids', 'waiting', 'expiring'}) do redis.call('ZREM', root .. set, id) end
     redis.call('HDEL', root .. 'entries', id)
 end
 
@@ -45,11 +78,12 @@ local function index(id)
     local key = 'rq:job:' .. id
     local job = redis.call('HMGET', key, 'status', 'description', 'created_at')
     if not (job[1] and job[2] and job[3]) then return forget(id) end
-    local entry = job[1] .. ' ' .. job[2]:match('^%S*')
+    local entry = entry_of(job[1], job[2])
     local launched = redis.call('ZSCORE', root .. 'jobs', id) or now()
     local waiting = redis.call('ZSCORE', root .. 'waiting', id) or now()
     forget(id)
     redis.call('HSET', root .. 'entries', id, entry)
+    redis.call('ZADD', root .. 'ids', 0, id)
     for _, set in ipairs(sets(entry)) do redis.call('ZADD', root .. set, launched, id) end
     if job[1] == 'queued' then redis.call('ZADD', root .. 'waiting', waiting, id) end
     local ttl = redis.call('PTTL', key)
@@ -59,8 +93,8 @@ end
 
 _INDEX = _LIBRARY + "index(ARGV[1])"
 
-# ARGV: a sorted set, the first and the last rank; or '' and ids. Answers {ids with position and expiry, their
-# number in all, counts by state, workers, busy workers}.
+# ARGV: where the counts are, then a sorted set, a search, the first and the last rank; or "" and ids.
+# Answers {rows, their number in all, counts by state, workers, busy workers}.
 _VIEW = (
     _LIBRARY
     + """
@@ -71,7 +105,8 @@ local function rows(ids)
     for _, id in ipairs(ids) do
         if redis.call('EXISTS', 'rq:job:' .. id) == 1 then
             local rank = redis.call('ZRANK', root .. 'waiting', id)
-            table.insert(found, {id, rank and rank + 1, redis.call('ZSCORE', root .. 'expiring', id)})
+            local scheduled = redis.call('ZSCORE', 'rq:scheduled:QUEUE', id)
+            table.insert(found, {id, rank and rank + 1, redis.call('ZSCORE', root .. 'expiring', id), scheduled})
         else
             index(id)
         end
@@ -79,20 +114,44 @@ local function rows(ids)
     return found
 end
 
+local function search(set, text)  -- all words, or the beginning of an id
+    local words = words_of(text, {})
+    local sources = {root .. set}
+    for _, word in ipairs(words) do table.insert(sources, root .. 'word:' .. word) end
+    local ids = {}
+    if #text >= 4 and not text:find('[^%w-]') then
+        ids = redis.call('ZRANGE', root .. 'ids', '[' .. text, '(' .. text .. '~', 'BYLEX', 'LIMIT', 0, 1000)
+    end
+    if #words == 1 and #ids == 0 and set == 'jobs' then return 'word:' .. words[1] end
+    redis.call('DEL', root .. 'found')
+    if #words > 0 then
+        table.insert(sources, 'AGGREGATE')
+        table.insert(sources, 'MIN')  -- each has the same score, the time of the launch
+        redis.call('ZINTERSTORE', root .. 'found', #sources - 2, unpack(sources))
+    end
+    for _, id in ipairs(ids) do
+        local launched = redis.call('ZSCORE', root .. set, id)
+        if launched then redis.call('ZADD', root .. 'found', launched, id) end
+    end
+    return 'found'
+end
+
 local found, total
-if ARGV[1] == '' then
-    found = rows({unpack(ARGV, 2)})
+if ARGV[2] == '' then
+    found = rows({unpack(ARGV, 3)})
     total = #found
 else
     repeat  -- what has gone without a word is dropped, and the page is filled up
-        local ids = redis.call('ZRANGE', root .. ARGV[1], ARGV[2], ARGV[3], 'REV')
+        local set = ARGV[3] == '' and ARGV[2] or search(ARGV[2], ARGV[3])
+        local ids = redis.call('ZRANGE', root .. set, ARGV[4], ARGV[5], 'REV')
+        total = redis.call('ZCARD', root .. set)
         found = rows(ids)
     until #found == #ids
-    total = redis.call('ZCARD', root .. ARGV[1])
+    redis.call('DEL', root .. 'found')
 end
 
 local counts = {}
-for i, state in ipairs({STATES}) do counts[i] = redis.call('ZCARD', root .. 'state:' .. state) end
+for i, state in ipairs({STATES}) do counts[i] = redis.call('ZCARD', root .. ARGV[1] .. state) end
 
 local workers, busy = 0, 0
 for _, key in ipairs(redis.call('SMEMBERS', 'rq:workers:QUEUE')) do
@@ -107,27 +166,41 @@ return {found, total, counts, workers, busy}
 )
 
 
+class Row(NamedTuple):
+    """What the index knows of a job: its place in the queue, from 1, and Unix times."""
+
+    id: str
+    position: int | None
+    expires: float | None
+    scheduled: float | None
+
+
 class View:
     """What one look at the index found: the asked rows, and what the whole of it holds."""
 
     def __init__(self, answer: list[Any]):
         found, self.total, counts, self.workers, self.busy = answer
-        self.rows: list[tuple[str, int | None, float | None]] = [
-            (id.decode(), position, float(expires) / 1e6 if expires else None) for id, position, expires in found
+        self.rows = [
+            Row(id.decode(), position, float(expires) / 1e6 if expires else None, float(due) if due else None)
+            for id, position, expires, due in found
         ]
         self.counts: dict[str, int] = dict(zip(STATES, counts, strict=True))
 
 
-def view_page(connection: Redis, state: str | None, function: str | None, first: int, last: int) -> View:
-    """Look at the jobs of rank `first` to `last` (0 is the newest) in one round trip."""
+def view_page(connection: Redis, state: str | None, function: str | None, text: str, first: int, last: int) -> View:
+    """Look at the jobs of rank `first` to `last` (0 is the newest) in one round trip; count those of the function."""
     parts = [f"function:{function}"] if function else []
     parts += [state] if function and state else [f"state:{state}"] if state else []
-    return View(connection.eval(_VIEW, 0, ":".join(parts) or "jobs", first, last))
+    return View(connection.eval(_VIEW, 0, _counts(function), ":".join(parts) or "jobs", text, first, last))
 
 
-def view_jobs(connection: Redis, ids: list[str]) -> View:
+def view_jobs(connection: Redis, ids: list[str], function: str | None = None) -> View:
     """Look at the jobs with these ids, leaving out those that do not exist, in one round trip."""
-    return View(connection.eval(_VIEW, 0, "", *ids))
+    return View(connection.eval(_VIEW, 0, _counts(function), "", *ids))
+
+
+def _counts(function: str | None) -> str:
+    return f"function:{function}:" if function else "state:"
 
 
 def index(connection: Redis, id: str) -> None:
@@ -136,8 +209,30 @@ def index(connection: Redis, id: str) -> None:
     connection.eval(_INDEX, 0, id)
 
 
+def queue_of(connection: Redis) -> Queue:
+    """The one queue. With two, RQ takes jobs in a way that loses one when a worker is killed at that moment."""
+    return Queue(QUEUE, connection=connection, job_class=Job, serializer="json")
+
+
 class Job(RQJob):
     """RQ's job, which keeps itself in the index, and whose data is JSON: a pickle would run code in every reader."""
+
+    @classmethod
+    def of(cls, function: Function, arguments: dict[str, Any], id: str, connection: Redis) -> RQJob:
+        """Make a job, not yet queued, of a function and its parsed arguments."""
+        return cls.create(
+            "launchpad.runner.run",
+            args=[function.module, function.name, arguments],
+            id=id,
+            origin=QUEUE,
+            connection=connection,
+            description=describe(function.name, arguments),
+            timeout=function.timeout,
+            result_ttl=function.result_ttl,
+            failure_ttl=function.failure_ttl,
+            retry=Retry(function.retries) if function.retries else None,
+            serializer="json",
+        )
 
     def __init__(self, id: str | None = None, connection: Redis | None = None, serializer: Any = None):
         super().__init__(id, connection, serializer or JSONSerializer)

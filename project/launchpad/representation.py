@@ -30,7 +30,17 @@ _CAUSES = (
 
 def describe(function: str, arguments: dict[str, Any]) -> str:
     """Make a job's description: its function and its arguments, long texts cut, as rq-dashboard and logs show it."""
-    return f"{function} {json.dumps(shorten(arguments))}"
+    return f"{function} {json.dumps(shorten(arguments), ensure_ascii=False)}"
+
+
+def read_description(description: str) -> tuple[str, dict[str, Any]]:
+    """Read function and arguments; a job that somebody else put on the queue has its own kind of description."""
+    function, _, text = description.partition(" ")
+    try:
+        arguments = json.loads(text)
+    except ValueError:
+        arguments = None
+    return function, arguments if isinstance(arguments, dict) else {}
 
 
 def shorten(value: Any) -> Any:
@@ -51,29 +61,35 @@ def represent(
     result: Result | None,
     position: int | None,
     expires: float | None,
+    scheduled: float | None,
 ) -> dict[str, Any]:
-    """Make the JSON of a job from the values of FIELDS, its latest result, its place in the queue and its expiry."""
+    """Make the JSON of a job from the values of FIELDS, its latest result, and its row in the index."""
     texts = [(value or b"").decode() for value in fields]
     state, description, _, created, started, ended, worker = texts
     meta = json.loads(texts[2] or "{}")
-    function, _, arguments = description.partition(" ")
+    function, arguments = read_description(description)
     failed = result is not None and state in ("failed", "stopped")
     return {
         "id": id,
         "function": function,
-        "arguments": json.loads(arguments),
+        "arguments": arguments,
         "state": state,
         "progress": meta.get("progress"),
         "position": position,
-        "result": result.return_value if result and state == "finished" else None,
+        "result": _result(result.return_value) if result and state == "finished" else None,
         "error": error_of(result.exc_string or "") if result and failed else None,
         "attempt": meta.get("attempt", 0),
         "worker": worker or None,
         "created_at": _time(created),
+        "scheduled_at": _from_unix(scheduled),
         "started_at": _time(started),
         "ended_at": _time(ended),
-        "expires_at": datetime.fromtimestamp(expires, UTC).isoformat() if expires else None,
+        "expires_at": _from_unix(expires),
     }
+
+
+def _result(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) and value.keys() == {"type", "value"} else {"type": "json", "value": value}
 
 
 def error_of(traceback: str) -> dict[str, str]:
@@ -89,3 +105,7 @@ def error_of(traceback: str) -> dict[str, str]:
 
 def _time(text: str) -> str | None:
     return utcparse(text).replace(tzinfo=UTC).isoformat() if text else None
+
+
+def _from_unix(seconds: float | None) -> str | None:
+    return datetime.fromtimestamp(seconds, UTC).isoformat() if seconds else None

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 PROJECT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-WORKER = """rq worker --worker-class worker.Worker --job-class launchpad.index.Job
+WORKER = """rq worker --with-scheduler --worker-class worker.Worker --job-class launchpad.index.Job
   --connection-class worker.WorkerRedis --serializer json
   --worker-ttl 30 --job-monitoring-interval 5 --maintenance-interval 10 default""".split()  # noqa: SIM905 - as one types it
 
@@ -37,11 +37,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(command: list[str], **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(command: list[str], cwd: Path = PROJECT, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command in project/, and end it and its children afterwards."""
     child = subprocess.Popen(
         [str(BIN / command[0]), *command[1:]],
-        cwd=PROJECT,
+        cwd=cwd,
         env=os.environ | {"PYTHONWARNINGS": "default"} | environ,
         start_new_session=True,
     )

@@ -40,7 +40,7 @@ def test_a_launched_job_runs_to_its_result(client: FlaskClient, work: Callable[[
     assert job["created_at"].endswith("+00:00")
     assert job.keys() == {
         "id", "function", "arguments", "state", "progress", "position", "result", "error", "attempt", "worker",
-        "created_at", "started_at", "ended_at", "expires_at",
+        "created_at", "scheduled_at", "started_at", "ended_at", "expires_at",
     }  # fmt: skip
 
 
@@ -212,3 +212,22 @@ def test_ready_means_redis_and_a_worker(client: FlaskClient, worker: subprocess.
     worker.kill()
     answer = wait_until(lambda: (answer := client.get("/readyz")).status_code == 503 and answer)
     assert answer.json["detail"] == "No worker is running."
+
+
+def test_a_launch_may_carry_a_time(client: FlaskClient) -> None:
+    body = {"function": "wait", "scheduled_at": "2036-01-01T00:00:00+01:00"}
+    job = client.post("/api/jobs", json=body).json
+    assert (job["state"], job["scheduled_at"]) == ("scheduled", "2035-12-31T23:00:00+00:00")
+    naive = client.post(
+        "/api/jobs", data=body | {"scheduled_at": "2036-01-01T00:00"}, content_type="multipart/form-data"
+    )
+    assert naive.json["scheduled_at"] == "2036-01-01T00:00:00+00:00"
+    assert client.post(f"/api/jobs/{job['id']}/stop").json["state"] == "canceled"
+    for wrong, status in (("soon", 422), ("0001-01-01T00:00:00+14:00", 422), (3, 400), ([], 400)):
+        assert client.post("/api/jobs", json=body | {"scheduled_at": wrong}).status_code == status
+    assert client.get("/api/jobs").json["total"] == 2
+
+
+def test_jobs_are_searched(client: FlaskClient) -> None:
+    launch(client, num_iterations=7), launch(client, num_iterations=8)
+    assert [job["arguments"]["num_iterations"] for job in client.get("/api/jobs?q=7").json["jobs"]] == [7]

@@ -42,15 +42,14 @@ def started(board: Board) -> str:
 
 
 def job_keys(redis: Redis) -> list[bytes]:
-    """All keys but those that are there without any job."""
-    return [
-        key for key in redis.scan_iter() if not key.startswith((b"rq:queues", b"rq:worker", b"rq:clean", b"rq:group"))
-    ]
+    """The keys that jobs have, in RQ and in the index."""
+    return [key for key in redis.scan_iter() if b"job" in key or b"launchpad" in key or b"result" in key]
 
 
-def horses(worker: Waiter) -> list[str]:
+def horses(worker: Waiter) -> list[int]:
+    """The processes of the jobs: those children of the worker that lead a process group."""
     with open(f"/proc/{worker.pid}/task/{worker.pid}/children") as children:
-        return children.read().split()
+        return [pid for pid in map(int, children.read().split()) if os.getpgid(pid) == pid]
 
 
 def test_a_page_costs_two_round_trips_however_many_jobs_there_are(
@@ -200,7 +199,7 @@ def test_two_people_who_delete_at_once_are_both_right(board: Board, worker: Wait
 
 def test_a_job_whose_process_is_killed_fails_with_a_sentence(board: Board, worker: Waiter) -> None:
     id = started(board)
-    os.kill(int(horses(worker)[0]), signal.SIGKILL)
+    os.kill(horses(worker)[0], signal.SIGKILL)
     wait_until(lambda: state(board, id) == "failed", 5)
     assert board.get(id)["error"]["cause"] == "Its process was killed (signal 9): perhaps the memory ran out."
 

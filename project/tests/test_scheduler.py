@@ -1,0 +1,211 @@
+"""What happens without anybody asking: due jobs, cron, lost jobs."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from helpers import PROJECT, WORKER, process, wait_until
+from launchpad.board import Board, WrongState
+from launchpad.catalog import job
+from launchpad.index import Job, queue_of
+from launchpad.scheduler import CRON, SILENCE, Scheduler
+
+Waiter = subprocess.Popen[bytes]
+
+
+def launch(board: Board, seconds: int = 60, **options: Any) -> str:
+    id: str = board.launch("wait", {"num_iterations": seconds}, **options)[0]["id"]
+    return id
+
+
+def soon(seconds: float) -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
+
+
+def children(worker: Waiter) -> list[int]:
+    with open(f"/proc/{worker.pid}/task/{worker.pid}/children") as pids:
+        return [int(pid) for pid in pids.read().split()]
+
+
+def test_a_scheduled_job_waits_for_its_time_and_then_runs(board: Board, worker: Waiter) -> None:
+    at = soon(2)
+    id = launch(board, 1, at=at)
+    job = board.get(id)
+    assert (job["state"], job["scheduled_at"], job["position"]) == ("scheduled", at.isoformat(), None)
+    wait_until(lambda: board.get(id)["state"] == "finished")
+    assert board.get(id)["started_at"] >= at.isoformat()
+    assert board.get(id)["scheduled_at"] is None
+
+
+def test_a_scheduled_job_survives_the_workers(board: Board, redis_url: str) -> None:
+    id = launch(board, 1, at=soon(1))
+    with process(WORKER, REDIS_URL=redis_url) as first:
+        wait_until(lambda: board.page()["workers"]["total"])
+        first.kill()
+    assert board.get(id)["state"] in ("scheduled", "queued")
+    board.redis.delete("rq:scheduler-lock:default")  # it would last a minute, which a test need not wait for
+    with process(WORKER, REDIS_URL=redis_url):
+        wait_until(lambda: board.get(id)["state"] == "finished")
+
+
+def test_a_scheduled_job_is_canceled_and_deleted_like_any_other(board: Board, worker: Waiter) -> None:
+    canceled, deleted = launch(board, at=soon(2)), launch(board, at=soon(2))
+    assert board.stop(canceled)["state"] == "canceled"
+    board.delete(deleted)
+    done = launch(board, 1, at=soon(3))
+    wait_until(lambda: board.get(done)["state"] == "finished")
+    assert board.get(canceled)["state"] == "canceled"
+    assert board.page()["total"] == 2
+    with pytest.raises(WrongState):
+        board.stop(done)
+
+
+def test_a_time_that_has_passed_means_now(board: Board) -> None:
+    assert board.get(launch(board, at=soon(-60)))["state"] == "queued"
+
+
+def test_a_killed_worker_takes_its_scheduler_with_it(board: Board, worker: Waiter) -> None:
+    [scheduler] = wait_until(lambda: children(worker))
+    worker.kill()
+    wait_until(lambda: not os.path.exists(f"/proc/{scheduler}"), 5)
+    assert board.page()["workers"] == {"total": 0, "busy": 0}
+
+
+def kill_with_its_job(worker: Waiter) -> None:
+    """What happens when a machine or a container goes: worker, scheduler and job at once."""
+    for pid in [worker.pid, *children(worker)]:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_job_whose_worker_was_lost_fails_within_seconds(board: Board, worker: Waiter, redis_url: str) -> None:
+    id = launch(board)
+    wait_until(lambda: board.get(id)["progress"])
+    kill_with_its_job(worker)
+    with process(WORKER, REDIS_URL=redis_url):
+        wait_until(lambda: board.get(id)["state"] == "failed", SILENCE + 6)
+    assert board.get(id)["error"]["cause"] == "Its worker was lost while it ran."
+    assert board.get(id)["ended_at"]
+    assert board.redis.zcard("rq:wip:default") == 0
+
+
+def test_a_job_with_retries_runs_again_when_its_worker_was_lost(
+    board: Board, worker: Waiter, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(board.functions["wait"].__dict__, "retries", 1)
+    id = launch(board)
+    wait_until(lambda: board.get(id)["progress"])
+    kill_with_its_job(worker)
+    with process(WORKER, REDIS_URL=redis_url):
+        wait_until(lambda: board.get(id)["attempt"] == 2, SILENCE + 6)
+        board.stop(id)
+
+
+def test_a_job_that_was_taken_and_never_started_is_found(board: Board, redis: Redis, worker: Waiter) -> None:
+    id = launch(board, at=soon(3600))
+    redis.zrem("rq:scheduled:default", id)
+    Job.fetch(id, redis).set_status("queued")  # type: ignore[arg-type]
+    redis.lpush("rq:queue:default:intermediate", id)
+    wait_until(lambda: board.get(id)["state"] == "failed", SILENCE + 6)
+    assert redis.llen("rq:queue:default:intermediate") == 0
+
+
+def test_a_worker_that_works_is_never_taken_for_lost(board: Board, worker: Waiter) -> None:
+    id = launch(board, SILENCE + 3)
+    wait_until(lambda: board.get(id)["state"] not in ("queued", "started"), SILENCE + 10)
+    assert (board.get(id)["state"], board.get(id)["attempt"]) == ("finished", 1)
+
+
+@pytest.fixture
+def scheduler(redis: Redis) -> Iterator[Callable[[], None]]:
+    """One look around of a real scheduler, in this process."""
+    scheduler = Scheduler([queue_of(redis)], connection=redis, serializer="json")
+    scheduler.acquire_locks()
+    yield scheduler.enqueue_scheduled_jobs
+    scheduler.release_locks()
+
+
+@pytest.fixture
+def yearly(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put a function with this schedule into the catalog."""
+    import jobs
+
+    def put(cron: str) -> None:
+        def report(pages: int = 3) -> int:
+            return pages
+
+        report.__module__ = "jobs"
+        monkeypatch.setattr(jobs, "report", job(cron=cron)(report), raising=False)
+
+    return put
+
+
+def test_cron_keeps_the_next_launch_scheduled_once(
+    board: Board, redis: Redis, scheduler: Callable[[], None], yearly: Callable[[str], None]
+) -> None:
+    yearly("0 3 1 1 *")
+    scheduler(), scheduler()
+    other = Scheduler([queue_of(redis)], connection=redis, serializer="json")
+    other._acquired_locks = {"default"}  # two at once, as for a moment after a lock was lost
+    other.enqueue_scheduled_jobs()
+    [job] = board.page()["jobs"]
+    assert (job["state"], job["function"], job["arguments"]) == ("scheduled", "report", {"pages": 3})
+    assert job["scheduled_at"].startswith(f"{datetime.now().year + 1}-01-0")
+
+    board.delete(job["id"])
+    scheduler()
+    assert board.page()["total"] == 0, "a launch that somebody deleted does not come back"
+
+    yearly("0 4 1 1 *")
+    scheduler()
+    assert board.page()["total"] == 1, "but a changed schedule counts"
+    yearly("0 5 1 1 *")
+    scheduler()
+    assert board.page()["total"] == 1, "and takes the place of the old one"
+
+
+def test_a_cron_job_that_was_due_while_everything_was_down_runs_once(
+    board: Board, redis: Redis, scheduler: Callable[[], None], yearly: Callable[[str], None]
+) -> None:
+    yearly("0 3 1 1 *")
+    scheduler()
+    [job] = board.page()["jobs"]
+    redis.zadd("rq:scheduled:default", {job["id"]: time.time() - 3600})
+    redis.hset(CRON, "report", int(time.time() - 3600))
+    scheduler(), scheduler()
+    assert sorted(job["state"] for job in board.page()["jobs"]) == ["queued"]
+
+
+def test_two_workers_run_a_cron_job_once_each_time(redis_url: str, board: Board, tmp_path: Path) -> None:
+    project = shutil.copytree(PROJECT, tmp_path / "project", ignore=shutil.ignore_patterns("tests", "__pycache__"))
+    (project / "jobs.py").write_text(
+        "from datetime import datetime\n"
+        "from launchpad.catalog import job\n\n"
+        '@job(cron="* * * * *")\n'
+        "def tick() -> str:\n    return datetime.now().isoformat()\n"
+    )
+    seconds = 61 - datetime.now().second
+    with process(WORKER, cwd=project, REDIS_URL=redis_url), process(WORKER, cwd=project, REDIS_URL=redis_url):
+        wait_until(lambda: board.page()["counts"]["finished"], seconds + 10)
+        counts = board.page()["counts"]
+        assert (counts["finished"], counts["scheduled"]) == (1, 1)
+
+
+@pytest.mark.parametrize("cron", ["", "* * * *", "61 * * * *", "* * * * * *", "@daily", "soon"])
+def test_a_schedule_that_cannot_be_followed_stops_the_start(cron: str) -> None:
+    if cron:
+        with pytest.raises(TypeError, match="is not a schedule"):
+            job(cron=cron)(lambda: None)
+    with pytest.raises(TypeError, match="needs a default"):
+        job(cron="0 3 * * *")(_needs_an_argument)
+
+
+def _needs_an_argument(pages: int) -> None: ...
