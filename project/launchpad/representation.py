@@ -94,13 +94,13 @@ def _result(value: Any) -> dict[str, Any]:
 
 def error_of(traceback: str) -> dict[str, str]:
     """Put a failure into one line for a person, beside its traceback."""
-    # The message follows the last indented line, which is the place in the code that raised it.
-    lines = re.split(r"\n(?!\s)", traceback.strip())
-    last = next((line for line in reversed(lines) if re.match(r"[\w.]+(: |$)", line)), lines[-1]).splitlines()[0]
+    # Of the last block of a traceback, the first line that is not indented: a message may have many lines.
+    block = traceback.rpartition("Traceback (most recent call last):\n")[2]
+    line = next((line for line in block.splitlines() if line and not line.startswith(" ")), "It failed.")
     for pattern, cause in _CAUSES:
-        if match := re.match(pattern, last):
+        if match := re.match(pattern, line):
             return {"cause": match.expand(cause), "traceback": traceback}
-    return {"cause": last, "traceback": traceback}
+    return {"cause": line, "traceback": traceback}
 
 
 def _time(text: str) -> str | None:

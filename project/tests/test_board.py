@@ -219,8 +219,16 @@ def test_the_counts_are_those_of_rq_in_every_state(board: Board, redis: Redis) -
     assert set(board.page()["counts"].values()) == {1}
 
 
-def test_a_timeout_is_told_in_words() -> None:
+def cause_of(error: BaseException) -> str:
     try:
-        raise JobTimeoutException("Task exceeded maximum timeout value (90 seconds)")
-    except JobTimeoutException:
-        assert error_of(traceback.format_exc())["cause"] == "It took longer than its limit of 90 seconds."
+        raise error from KeyError("before")
+    except BaseException:
+        return error_of(traceback.format_exc())["cause"]
+
+
+def test_a_failure_is_told_in_one_line() -> None:
+    timeout = JobTimeoutException("Task exceeded maximum timeout value (90 seconds)")
+    assert cause_of(timeout) == "It took longer than its limit of 90 seconds."
+    assert cause_of(ValueError("one two\nmore\n  lines: 3")) == "ValueError: one two"
+    assert cause_of(ZeroDivisionError()) == "ZeroDivisionError"
+    assert error_of("") == {"cause": "It failed.", "traceback": ""}

@@ -1,0 +1,151 @@
+"""The terminal: `flask launch NAME --option value`, with a command for each function of the catalog."""
+
+import json
+import time
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import click
+from flask import Flask
+from flask.cli import ScriptInfo
+from redis.exceptions import ConnectionError, RedisError, TimeoutError
+from tqdm import tqdm
+
+from launchpad.board import Board, JobNotFound, QueueFull
+from launchpad.catalog import Function, InvalidArguments
+from launchpad.forms import Field, as_text
+
+POLL = 0.3  # seconds between two looks at a job
+WAITING = ("queued", "scheduled", "deferred")
+METAVARS = {"number": "NUMBER", "date": "YYYY-MM-DD", "datetime-local": "YYYY-MM-DDTHH:MM:SS"}
+
+
+class Launch(click.Group):
+    """A group that makes its commands from the catalog, when somebody asks for them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the functions, in the order of their definition."""
+        return [name.replace("_", "-") for name in _app(ctx).extensions["board"].functions]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Make the command of a function; its name may also be typed as it is in `jobs.py`."""
+        function = _app(ctx).extensions["board"].functions.get(cmd_name.replace("-", "_"))
+        return _command(_app(ctx), function) if function else None
+
+
+launch = Launch("launch", help="Launch a function of jobs.py.")
+
+
+def _app(ctx: click.Context) -> Flask:
+    return ctx.ensure_object(ScriptInfo).load_app()
+
+
+def _command(app: Flask, function: Function) -> click.Command:
+    required = function.parameters.get("required", [])
+    # No parameter begins with an underscore; one that is called `follow` leaves us the short form.
+    names = ["-f"] if "follow" in function.model.model_fields else ["-f", "--follow"]
+    follow = click.Option([*names, "_follow"], is_flag=True, help="Follow the job to its end and print its result.")
+    return click.Command(
+        function.name.replace("_", "-"),
+        callback=partial(_run, app, function),
+        params=[*(_option(field, field.name in required) for field in function.fields), follow],
+        help=function.description,
+        short_help=function.description.partition("\n")[0] or function.title,
+    )
+
+
+def _option(field: Field, required: bool) -> click.Option:
+    """Make the option of a parameter. It takes texts, as a form does; which ones are right, `parse_form` says."""
+    name = field.name.replace("_", "-")
+    choices = [as_text(choice) for choice in field.choices] + [""] * (field.nullable and field.kind == "select")
+    notes = ["required"] if required else []
+    notes += [f"{key} {value}" for key, value in field.attributes.items() if key != "step" or value not in (1, "any")]
+    notes += [f"default {', '.join(field.default.splitlines())}"] if field.default else []
+    return click.Option(
+        [f"--{name}/--no-{name}" if field.kind == "checkbox" else f"--{name}", field.name],
+        type=click.Choice(choices) if choices else None,
+        multiple=field.kind in ("choices", "lines"),
+        default=None,  # what is not given takes the function's own default
+        metavar=METAVARS.get(field.kind),
+        help=f"{field.help}  [{'; '.join(notes)}]" if notes else field.help,
+    )
+
+
+def _run(app: Flask, function: Function, /, _follow: bool, **options: Any) -> None:
+    """Launch a job, and follow it if that is wanted. Whatever goes wrong is told in one line."""
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    texts = {name: [*value] if isinstance(value, tuple) else [as_text(value)] for name, value in given.items()}
+    board: Board = app.extensions["board"]
+    try:
+        job, _ = board.launch(function.name, function.parse_form(texts))
+        if _follow:
+            _follow_to_its_end(board, job, app.extensions["settings"].server_port)
+        else:
+            click.echo(job["id"])
+    except InvalidArguments as error:
+        raise click.UsageError(str(error)) from None
+    except (JobNotFound, QueueFull) as error:
+        raise click.ClickException(str(error)) from None
+    except RedisError as error:
+        raise click.ClickException(f"Redis cannot be reached: {error}") from None
+
+
+def _follow_to_its_end(board: Board, job: dict[str, Any], port: int) -> None:
+    """Show a job until it has ended, and print its result or raise its failure. Ctrl-C ends only this."""
+    click.echo(f"Job {job['id']}", err=True)
+    try:
+        with Bar(job) as bar:
+            while job["state"] in (*WAITING, "started"):
+                time.sleep(POLL)
+                job = _look_again(board, bar, job)
+    except KeyboardInterrupt:
+        url = f"http://127.0.0.1:{port}/api/jobs/{job['id']}/stop"
+        click.echo(f"It goes on. Stop it on its page or with: curl -X POST {url}", err=True)
+        raise SystemExit(130) from None
+    if job["state"] != "finished":
+        raise click.ClickException(job["error"]["cause"] if job["error"] else f"It was {job['state']}.")
+    value = job["result"]["value"]
+    click.echo(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _look_again(board: Board, bar: "Bar", job: dict[str, Any]) -> dict[str, Any]:
+    try:
+        job = board.get(job["id"])
+        bar.show(job)
+    except (ConnectionError, TimeoutError):  # the job outlives an outage of Redis, and so do we
+        bar.show(job, "Redis cannot be reached; trying again")
+    return job
+
+
+class Bar(tqdm):  # type: ignore[type-arg]
+    """A tqdm bar of a job: its numbers, its rate and its time are the job's."""
+
+    def __init__(self, job: dict[str, Any]):
+        self._job, self._text = job, ""
+        super().__init__(dynamic_ncols=True)
+
+    def show(self, job: dict[str, Any], text: str = "") -> None:
+        """Show a job as it is now, perhaps with a text instead of its own."""
+        self._job, self._text = job, text
+        self.refresh()
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """What tqdm draws the bar from."""
+        job, progress = self._job, self._job["progress"]
+        shown: dict[str, Any] = {"elapsed": _elapsed(job)}
+        if progress and job["state"] not in WAITING:
+            shown |= {"n": progress["done"], "total": progress["total"], "rate": progress["rate"]}
+            text = progress["message"] or job["function"]
+        else:
+            shown["bar_format"] = "{desc} [{elapsed}]"
+            text = f"number {job['position']} in the queue" if job["position"] else job["state"]
+        return {**super().format_dict, **shown, "prefix": " ".join((self._text or text).split())}
+
+
+def _elapsed(job: dict[str, Any]) -> float:
+    """Tell for how many seconds a job has run, or has waited so far."""
+    since = datetime.fromisoformat(job["started_at"] or job["created_at"])
+    until = datetime.fromisoformat(job["ended_at"]) if job["ended_at"] else datetime.now(UTC)
+    return max((until - since).total_seconds(), 0)
