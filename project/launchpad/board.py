@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from math import ceil
@@ -21,12 +21,13 @@ from rq.registry import CanceledJobRegistry
 from rq.results import Result
 
 from launchpad.catalog import Function
-from launchpad.index import Job, View, index, queue_of, view_jobs, view_page
+from launchpad.index import Job, View, ids_before, index, queue_of, view_jobs, view_page
 from launchpad.representation import FIELDS, read_description, represent
 from launchpad.settings import Settings
 
 PATIENCE = 2.0  # seconds that a person waits for a running job to stop
 PER_PAGE = 20
+BATCH = 100  # ids that an action on many jobs reads at a time
 
 
 class JobNotFound(LookupError):
@@ -166,6 +167,33 @@ class Board:
             job.refresh()
             job.delete()
 
+    def act(
+        self, action: str, state: str | None, function: str | None, q: str, before: str = "+inf", seconds: float = 5
+    ) -> tuple[int, str]:
+        """Stop, retry or delete the jobs that match, those of them for which it can be done.
+
+        A hundred thousand take minutes, so this goes on for some seconds only, and answers for how many jobs it was
+        done, and what `before` is to be the next time; "" when all were seen.
+        """
+        deadline = time.monotonic() + seconds
+        done = 0
+        while found := ids_before(self.redis, state, function, q.strip(), before, BATCH):
+            for id, before in found:
+                done += self._try(action, id)
+                if time.monotonic() > deadline:
+                    return done, before
+        return done, ""
+
+    def act_on(self, action: str, ids: list[str]) -> int:
+        """Stop, retry or delete these jobs, those of them for which it can be done, and answer how many."""
+        return sum(self._try(action, id) for id in ids)
+
+    def _try(self, action: str, id: str) -> bool:
+        with suppress(JobNotFound, WrongState):
+            ACTIONS[action](self, id)
+            return True
+        return False
+
     def ping(self) -> int:
         """Ask Redis, and answer the number of workers.
 
@@ -254,6 +282,9 @@ class Board:
                 pipe.xrevrange(Result.get_key(row.id), count=1)
             answers = pipe.execute()
         return list(_represented(self.redis, view, answers))
+
+
+ACTIONS: dict[str, Callable[[Board, str], object]] = {"stop": Board.stop, "retry": Board.retry, "delete": Board.delete}
 
 
 def _represented(connection: Redis, view: View, answers: list[Any]) -> Iterator[dict[str, Any]]:

@@ -93,28 +93,9 @@ end
 
 _INDEX = _LIBRARY + "index(ARGV[1])"
 
-# ARGV: where the counts are, then a sorted set, a search, the first and the last rank; or "" and ids.
-# Answers {rows, their number in all, counts by state, workers, busy workers}.
-_VIEW = (
-    _LIBRARY
-    + """
-for _, id in ipairs(redis.call('ZRANGE', root .. 'expiring', '-inf', now(), 'BYSCORE')) do index(id) end
-
-local function rows(ids)
-    local found = {}
-    for _, id in ipairs(ids) do
-        if redis.call('EXISTS', 'rq:job:' .. id) == 1 then
-            local rank = redis.call('ZRANK', root .. 'waiting', id)
-            local scheduled = redis.call('ZSCORE', 'rq:scheduled:QUEUE', id)
-            table.insert(found, {id, rank and rank + 1, redis.call('ZSCORE', root .. 'expiring', id), scheduled})
-        else
-            index(id)
-        end
-    end
-    return found
-end
-
-local function search(set, text)  -- all words, or the beginning of an id
+_SEARCH = """
+local function search(set, text)  -- those with all the words, or whose id begins so
+    if text == '' then return set end
     local words = words_of(text, {})
     local sources = {root .. set}
     for _, word in ipairs(words) do table.insert(sources, root .. 'word:' .. word) end
@@ -135,6 +116,42 @@ local function search(set, text)  -- all words, or the beginning of an id
     end
     return 'found'
 end
+"""
+
+# ARGV: a sorted set, a search, a launch time, a number. Answers ids and launch times, from that time back.
+_BEFORE = (
+    _LIBRARY
+    + _SEARCH
+    + """
+local set = search(ARGV[1], ARGV[2])
+local from = '(' .. ARGV[3]
+local ids = redis.call('ZRANGE', root .. set, from, '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, ARGV[4], 'WITHSCORES')
+redis.call('DEL', root .. 'found')
+return ids
+"""
+)
+
+# ARGV: where the counts are, then a sorted set, a search, the first and the last rank; or "" and ids.
+# Answers {rows, their number in all, counts by state, workers, busy workers}.
+_VIEW = (
+    _LIBRARY
+    + _SEARCH
+    + """
+for _, id in ipairs(redis.call('ZRANGE', root .. 'expiring', '-inf', now(), 'BYSCORE')) do index(id) end
+
+local function rows(ids)
+    local found = {}
+    for _, id in ipairs(ids) do
+        if redis.call('EXISTS', 'rq:job:' .. id) == 1 then
+            local rank = redis.call('ZRANK', root .. 'waiting', id)
+            local scheduled = redis.call('ZSCORE', 'rq:scheduled:QUEUE', id)
+            table.insert(found, {id, rank and rank + 1, redis.call('ZSCORE', root .. 'expiring', id), scheduled})
+        else
+            index(id)
+        end
+    end
+    return found
+end
 
 local found, total
 if ARGV[2] == '' then
@@ -142,7 +159,7 @@ if ARGV[2] == '' then
     total = #found
 else
     repeat  -- what has gone without a word is dropped, and the page is filled up
-        local set = ARGV[3] == '' and ARGV[2] or search(ARGV[2], ARGV[3])
+        local set = search(ARGV[2], ARGV[3])
         local ids = redis.call('ZRANGE', root .. set, ARGV[4], ARGV[5], 'REV')
         total = redis.call('ZCARD', root .. set)
         found = rows(ids)
@@ -189,14 +206,28 @@ class View:
 
 def view_page(connection: Redis, state: str | None, function: str | None, text: str, first: int, last: int) -> View:
     """Look at the jobs of rank `first` to `last` (0 is the newest) in one round trip; count those of the function."""
-    parts = [f"function:{function}"] if function else []
-    parts += [state] if function and state else [f"state:{state}"] if state else []
-    return View(connection.eval(_VIEW, 0, _counts(function), ":".join(parts) or "jobs", text, first, last))
+    return View(connection.eval(_VIEW, 0, _counts(function), _set(state, function), text, first, last))
+
+
+def ids_before(
+    connection: Redis, state: str | None, function: str | None, text: str, launched: str, number: int
+) -> list[tuple[str, str]]:
+    """Tell ids and launch times, newest first, of jobs that were launched before a time; "+inf" begins."""
+    found = connection.eval(_BEFORE, 0, _set(state, function), text, launched, number)
+    texts = [item.decode() for item in found]
+    return list(zip(texts[::2], texts[1::2], strict=True))
 
 
 def view_jobs(connection: Redis, ids: list[str], function: str | None = None) -> View:
     """Look at the jobs with these ids, leaving out those that do not exist, in one round trip."""
     return View(connection.eval(_VIEW, 0, _counts(function), "", *ids))
+
+
+def _set(state: str | None, function: str | None) -> str:
+    """Name the sorted set of the jobs in this state and of this function."""
+    if function:
+        return f"function:{function}:{state}" if state else f"function:{function}"
+    return f"state:{state}" if state else "jobs"
 
 
 def _counts(function: str | None) -> str:

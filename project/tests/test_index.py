@@ -76,6 +76,30 @@ def test_nothing_of_a_deleted_job_stays_in_the_index(board: Board, redis: Redis)
     assert redis.keys("rq:launchpad:*") == []
 
 
+def test_all_jobs_that_match_are_stopped_retried_or_deleted_in_one_go(board: Board) -> None:
+    ids = [wait(board, seconds) for seconds in (1, 1, 2)]
+    other = count(board, "1")
+    assert board.act("stop", "queued", "wait", "1") == (2, "")
+    assert board.act("stop", None, None, "") == (2, ""), "the canceled ones cannot be stopped again"
+    assert board.page()["counts"]["canceled"] == 4
+    assert board.act("retry", "canceled", "wait", "") == (3, "")
+    assert board.act_on("delete", [ids[0], other, "unknown"]) == 2
+    assert board.act("delete", None, None, "") == (2, "")
+    assert board.page()["total"] == 0
+
+
+def test_an_action_on_many_jobs_goes_on_where_it_ended(board: Board) -> None:
+    for _ in range(5):
+        wait(board, 1)
+    before, rounds = "+inf", 0
+    while before:
+        _, before = board.act("stop", None, None, "", before, seconds=0)
+        rounds += 1
+        wait(board, 2)  # what comes meanwhile is not meant
+    assert rounds == 6
+    assert board.page()["counts"] | {"queued": 6, "canceled": 5} == board.page()["counts"]
+
+
 def seed(redis: Redis, number: int) -> None:
     """Put jobs into Redis as the board does, a thousand per round trip."""
     template = {"data": "x", "created_at": "2026-11-22T10:00:00.000000Z", "status": "finished", "origin": "default"}
