@@ -10,23 +10,27 @@ from tqdm import tqdm
 
 INTERVAL = 0.1  # seconds between two saves: Redis hears of a job's progress at most ten times a second
 
-_job: Job | None = None  # the job that this process runs; a worker forks a process for each
+# A worker forks a process for each job, so these are of one job; its threads share them.
+_job: Job | None = None
+_bars: dict[int, "progress"] = {}  # those that are open, the outermost first; two bars may be equal, their ids not
 _saved_at = 0.0
 
 
-def report_to(job: Job) -> None:
+def report_to(job: Job | None) -> None:
     """Let the bars of this process report to `job` from now on; the runner calls it before the function."""
     global _job, _saved_at
     _job, _saved_at = job, 0.0
+    _bars.clear()
 
 
 class progress(tqdm):  # type: ignore[type-arg]
     """An iterable with a progress bar, or a bar that is moved by hand: tqdm's arguments, tqdm's methods.
 
-    In a worker the bar is saved to `job.meta["progress"]`, which the page, the API and the CLI show.
+    In a worker the open bars are saved to `job.meta["progress"]`, which the page, the API and the CLI show.
     """
 
     def __init__(self, iterable: Iterable[Any] | None = None, *args: Any, **kwargs: Any):
+        self._most = 0.0
         if _job is not None:
             # Not to a terminal; and looked at with each step, since the next one may take a minute.
             kwargs |= {"file": StringIO(), "mininterval": INTERVAL, "miniters": 1}
@@ -36,34 +40,47 @@ class progress(tqdm):  # type: ignore[type-arg]
         """Show the bar: on the terminal, or by saving it for the page."""
         if _job is None:
             super().display(msg, pos)
-        elif time.monotonic() - _saved_at >= INTERVAL:
-            self._save(_job)
+        elif not self.disable:
+            _bars[id(self)] = self
+            if time.monotonic() - _saved_at >= INTERVAL:
+                save()
+
+    def reset(self, total: float | None = None) -> None:
+        """Begin again, as a new stage."""
+        self._most = 0.0
+        super().reset(total)
 
     def close(self) -> None:
         """End the bar; its last state is always saved."""
-        ended = self.disable
         super().close()
-        if _job is not None and not ended:
-            self._save(_job)
+        if id(self) in _bars:
+            save()
+            del _bars[id(self)]
 
-    def _save(self, job: Job) -> None:
-        global _saved_at
+    def state(self) -> dict[str, Any]:
+        """Describe the bar as the contract does; the rate is per second, the other times are seconds."""
+        shown = self.format_dict
+        total, elapsed = self.total or None, shown["elapsed"]
+        rate = shown["rate"] or (self.n - self.initial) / elapsed if elapsed else None
+        if total:  # a count that is corrected downwards does not move the bar back
+            self._most = max(self._most, min(100 * self.n / total, 100.0))
+        return {
+            "done": self.n,
+            "total": total,
+            "percent": round(self._most, 1) if total else None,
+            "message": (self.desc or "").removesuffix(": "),
+            "rate": round(rate, 3) if rate else None,
+            "eta": round(max(total - self.n, 0) / rate, 1) if total and rate else None,
+            "elapsed": round(elapsed, 1),
+            "unit": self.unit,
+        }
+
+
+def save() -> None:
+    """Save the open bars now, as the runner does when a function has ended without closing them."""
+    global _saved_at
+    if _job is not None and _bars:
         _saved_at = time.monotonic()
-        job.meta["progress"] = _state(self)
-        job.save_meta()
-
-
-def _state(bar: progress) -> dict[str, Any]:
-    """Describe a bar as the contract does; the rate is per second, the ETA in seconds."""
-    total = bar.total or None
-    elapsed = bar.format_dict["elapsed"]
-    rate = bar.format_dict["rate"] or (bar.n - bar.initial) / elapsed if elapsed else None
-    left = max(total - bar.n, 0) / rate if total and rate else None
-    return {
-        "done": bar.n,
-        "total": total,
-        "percent": min(round(100 * bar.n / total, 1), 100.0) if total else None,
-        "message": (bar.desc or "").removesuffix(": "),
-        "rate": round(rate, 3) if rate else None,
-        "eta": round(left, 1) if left is not None else None,
-    }
+        outer, *inner = [bar.state() for bar in _bars.values()]
+        _job.meta["progress"] = outer | {"inner": inner}
+        _job.save_meta()

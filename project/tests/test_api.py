@@ -33,9 +33,8 @@ def test_a_launched_job_runs_to_its_result(client: FlaskClient, work: Callable[[
 
     job = client.get(answer.headers["Location"]).json
     assert (job["state"], job["result"], job["attempt"]) == ("finished", {"type": "json", "value": 1}, 1)
-    assert job["progress"] | {"rate": None} == {
-        "done": 1, "total": 1, "percent": 100.0, "message": "", "rate": None, "eta": 0.0
-    }  # fmt: skip
+    assert job["progress"].keys() >= {"done", "total", "percent", "message", "rate", "eta"}
+    assert [job["progress"][name] for name in ("done", "total", "percent", "eta")] == [1, 1, 100.0, 0.0]
     assert job["created_at"] <= job["started_at"] <= job["ended_at"] < job["expires_at"]
     assert job["created_at"].endswith("+00:00")
     assert job.keys() == {

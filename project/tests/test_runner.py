@@ -30,7 +30,7 @@ def reported(redis: Redis) -> Iterator[list[dict[str, Any]]]:
     job.save_meta = save_and_note  # type: ignore[method-assign]
     progress_module.report_to(job)
     yield states
-    progress_module._job = None
+    progress_module.report_to(None)
 
 
 def test_a_function_outside_the_catalog_is_not_run() -> None:
@@ -77,9 +77,45 @@ def test_the_last_state_is_saved_when_a_loop_breaks_off(reported: list[dict[str,
 def test_an_unknown_total_has_a_count_and_no_percent(reported: list[dict[str, Any]]) -> None:
     for _ in progress(iter([1, 2, 3])):
         pass
-    assert reported[-1] | {"rate": 0} == {
-        "done": 3, "total": None, "percent": None, "message": "", "rate": 0, "eta": None
+    assert {name: reported[-1][name] for name in ("done", "total", "percent", "eta")} == {
+        "done": 3, "total": None, "percent": None, "eta": None
     }  # fmt: skip
+
+
+def test_a_percentage_never_goes_back_and_never_exceeds_a_hundred(reported: list[dict[str, Any]]) -> None:
+    with progress(total=10) as bar:
+        for step in (4, 4, -5, 3, 20):
+            bar.update(step)
+            bar.total += 1
+            progress_module.save()
+    percents = [state["percent"] for state in reported]
+    assert percents == sorted(percents)
+    assert (percents[-1], reported[-1]["done"]) == (100.0, 26)
+
+
+def test_nested_bars_and_stages_are_told_with_their_names(reported: list[dict[str, Any]]) -> None:
+    for _ in progress(range(2), desc="Files"):
+        for _ in progress([b"x" * 10] * 3, desc="Bytes", unit="B"):
+            progress_module.save()
+    nested = [state for state in reported if state["inner"]]
+    assert {(state["message"], state["inner"][0]["message"], state["inner"][0]["unit"]) for state in nested} == {
+        ("Files", "Bytes", "B")
+    }
+    assert (reported[-1]["done"], reported[-1]["inner"]) == (2, [])
+    for _ in progress(range(1), desc="Cleaning"):
+        pass
+    assert reported[-1]["message"] == "Cleaning"
+
+
+def test_a_disabled_bar_and_one_that_is_left_open_harm_nobody(reported: list[dict[str, Any]]) -> None:
+    assert list(progress(range(2), disable=True)) == [0, 1]
+    assert reported == []
+    bar = progress(total=3)
+    bar.update(2)
+    progress_module.save()
+    assert reported[-1]["done"] == 2
+    bar.close()
+    bar.close()
 
 
 def test_the_functions_run_without_redis_and_without_flask(monkeypatch: pytest.MonkeyPatch) -> None:
