@@ -16,13 +16,14 @@ from launchpad.forms import Field, NoForm, field_of, read
 
 F = TypeVar("F", bound=Callable[..., Any])
 DAY = 24 * 3600
+RESERVED = ("function", "scheduled_at")  # what a launch by a form carries beside the arguments
 
 
 class InvalidArguments(ValueError):
     """Arguments that a function does not take; `errors` has a {"loc", "msg"} for each."""
 
-    def __init__(self, error: ValidationError):
-        self.errors = [{"loc": list(item["loc"]), "msg": item["msg"]} for item in error.errors()]
+    def __init__(self, errors: list[dict[str, Any]]):
+        self.errors = errors
         super().__init__("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in self.errors))
 
 
@@ -74,7 +75,8 @@ class Function:
         try:
             return validate(arguments, **options).model_dump(mode="json")
         except ValidationError as error:
-            raise InvalidArguments(error) from None
+            errors = [{"loc": list(item["loc"]), "msg": item["msg"]} for item in error.errors()]
+            raise InvalidArguments(errors) from None
 
 
 def job(
@@ -138,6 +140,8 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) or name not in hints:
             raise TypeError(f"{function.__name__}: parameter {name} needs a name and a type")
+        if name in RESERVED:
+            raise TypeError(f"{function.__name__}: parameter {name} needs another name; a launch has this itself")
         parameters.append(parameter.replace(annotation=hints[name]))
     return parameters
 

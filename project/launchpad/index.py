@@ -19,6 +19,7 @@ from rq import Queue, Retry
 from rq.job import Job as RQJob
 from rq.job import JobStatus
 from rq.serializers import JSONSerializer
+from rq.utils import now
 
 from launchpad.catalog import Function
 from launchpad.representation import describe
@@ -61,7 +62,7 @@ end
 
 local function sets(entry)
     local state, name, words = entry:match('^(%S+) (%S*) ?(.*)$')
-    local names = {'jobs', 'state:' .. state, 'function:' .. name, 'function:' .. name .. ':' .. state}
+    local names = {'jobs', 'state:' .. state, 'function:' .. name, 'both:' .. state .. ':' .. name}
     for word in words:gmatch('%S+') do table.insert(names, 'word:' .. word) end
     return names
 end
@@ -76,8 +77,12 @@ end
 
 local function index(id)
     local key = 'rq:job:' .. id
+    local log = root .. 'log:' .. id
     local job = redis.call('HMGET', key, 'status', 'description', 'created_at')
-    if not (job[1] and job[2] and job[3]) then return forget(id) end
+    if not (job[1] and job[2] and job[3]) then
+        redis.call('DEL', log)
+        return forget(id)
+    end
     local entry = entry_of(job[1], job[2])
     local launched = redis.call('ZSCORE', root .. 'jobs', id) or now()
     local waiting = redis.call('ZSCORE', root .. 'waiting', id) or now()
@@ -87,7 +92,12 @@ local function index(id)
     for _, set in ipairs(sets(entry)) do redis.call('ZADD', root .. set, launched, id) end
     if job[1] == 'queued' then redis.call('ZADD', root .. 'waiting', waiting, id) end
     local ttl = redis.call('PTTL', key)
-    if ttl > 0 then redis.call('ZADD', root .. 'expiring', now() + ttl * 1000, id) end
+    if ttl > 0 then
+        redis.call('ZADD', root .. 'expiring', now() + ttl * 1000, id)
+        redis.call('PEXPIRE', log, ttl)
+    else
+        redis.call('PERSIST', log)
+    end
 end
 """
 
@@ -131,7 +141,8 @@ return ids
 """
 )
 
-# ARGV: where the counts are, then a sorted set, a search, the first and the last rank; or "" and ids.
+# ARGV: a function whose jobs are counted, or "" for all; then a sorted set, a search, the first and the last rank;
+# or "" and ids.
 # Answers {rows, their number in all, counts by state, workers, busy workers}.
 _VIEW = (
     _LIBRARY
@@ -168,7 +179,10 @@ else
 end
 
 local counts = {}
-for i, state in ipairs({STATES}) do counts[i] = redis.call('ZCARD', root .. ARGV[1] .. state) end
+for i, state in ipairs({STATES}) do
+    local set = ARGV[1] == '' and 'state:' .. state or 'both:' .. state .. ':' .. ARGV[1]
+    counts[i] = redis.call('ZCARD', root .. set)
+end
 
 local workers, busy = 0, 0
 for _, key in ipairs(redis.call('SMEMBERS', 'rq:workers:QUEUE')) do
@@ -206,7 +220,7 @@ class View:
 
 def view_page(connection: Redis, state: str | None, function: str | None, text: str, first: int, last: int) -> View:
     """Look at the jobs of rank `first` to `last` (0 is the newest) in one round trip; count those of the function."""
-    return View(connection.eval(_VIEW, 0, _counts(function), _set(state, function), text, first, last))
+    return View(connection.eval(_VIEW, 0, function or "", _set(state, function), text, first, last))
 
 
 def ids_before(
@@ -220,18 +234,14 @@ def ids_before(
 
 def view_jobs(connection: Redis, ids: list[str], function: str | None = None) -> View:
     """Look at the jobs with these ids, leaving out those that do not exist, in one round trip."""
-    return View(connection.eval(_VIEW, 0, _counts(function), "", *ids))
+    return View(connection.eval(_VIEW, 0, function or "", "", *ids))
 
 
 def _set(state: str | None, function: str | None) -> str:
     """Name the sorted set of the jobs in this state and of this function."""
     if function:
-        return f"function:{function}:{state}" if state else f"function:{function}"
+        return f"both:{state}:{function}" if state else f"function:{function}"
     return f"state:{state}" if state else "jobs"
-
-
-def _counts(function: str | None) -> str:
-    return f"function:{function}:" if function else "state:"
 
 
 def index(connection: Redis, id: str) -> None:
@@ -270,6 +280,8 @@ class Job(RQJob):
 
     def set_status(self, status: JobStatus, pipeline: Pipeline | None = None) -> None:
         """Write the state, here and in the index."""
+        if status == JobStatus.STOPPED:
+            self.ended_at = now()  # RQ saves it afterwards, but sets it for all other ends only
         super().set_status(status, pipeline)
         index(self.connection if pipeline is None else pipeline, self.id)
 

@@ -96,12 +96,15 @@ def test_jobs_are_listed_newest_first_in_pages(client: FlaskClient) -> None:
     assert client.get("/api/jobs?function=count_words").json["total"] == 0
 
 
-def test_some_jobs_are_asked_for_by_id_and_unknown_ids_are_left_out(client: FlaskClient) -> None:
+def test_some_jobs_are_asked_for_by_id_and_unknown_ids_are_left_out(client: FlaskClient, redis: Redis) -> None:
     first, _, third = [launch(client).json["id"] for _ in range(3)]
     listing = client.get(f"/api/jobs?id={third}&id=unknown&id={first}&id=a:b&id=").json
     assert [job["id"] for job in listing["jobs"]] == [third, first]
     assert listing["total"] == 2
     assert listing["counts"]["queued"] == 3
+    redis.sadd(f"rq:job:{first}:dependents", "x")
+    assert client.get(f"/api/jobs?id={first}:dependents").json["jobs"] == []
+    assert client.get("/api/jobs?function=wait:queued").json["jobs"] == []
 
 
 def test_a_deleted_job_is_gone(client: FlaskClient, redis: Redis) -> None:
@@ -224,6 +227,8 @@ def test_a_launch_may_carry_a_time(client: FlaskClient) -> None:
     assert client.post(f"/api/jobs/{job['id']}/stop").json["state"] == "canceled"
     for wrong, status in (("soon", 422), ("0001-01-01T00:00:00+14:00", 422), (3, 400), ([], 400)):
         assert client.post("/api/jobs", json=body | {"scheduled_at": wrong}).status_code == status
+    answer = client.post("/api/jobs", json=body | {"scheduled_at": "soon"})
+    assert answer.json["errors"][0]["loc"] == ["scheduled_at"]
     assert client.get("/api/jobs").json["total"] == 2
 
 

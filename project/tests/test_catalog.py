@@ -75,6 +75,10 @@ def test_a_parameter_needs_a_type_and_a_name() -> None:
 
     def many(*x: int) -> None: ...
 
+    def reserved(function: str) -> None: ...
+
+    with pytest.raises(TypeError, match="^reserved: parameter function needs another name"):
+        decorated(reserved)
     for function in (untyped, many):
         with pytest.raises(TypeError, match=f"^{function.__name__}: parameter x needs"):
             decorated(function)

@@ -65,6 +65,7 @@ def test_a_login_is_asked_for_everywhere_but_at_the_health_checks(settings: Sett
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://[x"}, 403),
         ({"Origin": "http://localhost:5555"}, 403),
     ],
 )
