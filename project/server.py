@@ -3,7 +3,7 @@
 from flask import Flask
 
 import jobs
-from launchpad import api, errors, pages, security
+from launchpad import api, cli, errors, openapi, pages, security
 from launchpad.board import Board
 from launchpad.catalog import collect
 from launchpad.settings import Settings
@@ -15,10 +15,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__, static_folder="launchpad/static", template_folder="launchpad/templates")
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_mb * 1024 * 1024
     app.config["MAX_FORM_MEMORY_SIZE"] = api.MAX_ARGUMENTS
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the most frequent word stays the first
     app.extensions["settings"] = settings
     app.extensions["board"] = Board(settings, collect(jobs))
     security.protect(app, settings)
     app.register_blueprint(pages.bp)
     app.register_blueprint(api.bp)
+    app.register_blueprint(openapi.bp)
+    app.cli.add_command(cli.launch)
     errors.register(app)
     return app

@@ -4,6 +4,7 @@ It does not import `jobs`: the process that is forked for a job does, and so run
 need (pydantic, tqdm) is imported here, once.
 """
 
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +13,7 @@ from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from rq.worker import HerokuWorker
+from rq.worker import Worker as PlainWorker
 
 import launchpad.runner  # noqa: F401 - so that the processes of the jobs find it imported
 from launchpad.scheduler import Scheduler
@@ -37,7 +39,8 @@ class WorkerRedis(Redis):
 
 # HerokuWorker: on SIGTERM the job gets six seconds and is then failed, or queued again if it has retries. RQ's plain
 # worker waits for the job, however long, until Docker kills both and the job is left as if it were running.
-class Worker(HerokuWorker):
+# macOS has no SIGRTMIN, with which it asks the job.
+class Worker(HerokuWorker if hasattr(signal, "SIGRTMIN") else PlainWorker):  # type: ignore[misc]
     """RQ's worker, one process per job, that shows its container that it is alive."""
 
     def heartbeat(self, *args: Any, **kwargs: Any) -> None:

@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request, url_for
-from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge, UnprocessableEntity, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge, UnsupportedMediaType
 
 from launchpad.board import PER_PAGE, Board
+from launchpad.catalog import InvalidArguments
 from launchpad.errors import problem
 from launchpad.index import STATES
 
@@ -91,7 +92,7 @@ def stop_job(id: str) -> tuple[Response, int]:
 def retry_job(id: str) -> tuple[Response, int]:
     """Queue a failed, stopped or canceled job again: 202 and the job.
 
-    Errors: 404 no such job, 409 it waits, runs or has finished, 503 no Redis.
+    Errors: 404 no such job, 409 it is in another state, 503 no Redis.
     """
     return jsonify(board().retry(id)), 202
 
@@ -115,7 +116,7 @@ def time_of(text: str | None) -> datetime | None:
     """Read the time of a launch; without an offset it is UTC.
 
     Raises:
-        UnprocessableEntity: it is no ISO 8601 time.
+        InvalidArguments: it is no ISO 8601 time.
     """
     if not text:
         return None
@@ -123,7 +124,8 @@ def time_of(text: str | None) -> datetime | None:
         at = datetime.fromisoformat(text)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise UnprocessableEntity("scheduled_at is a time like 2026-11-22T10:00:00+00:00.") from None
+        errors = [{"loc": ["scheduled_at"], "msg": "Input should be a time like 2026-11-22T10:00:00+00:00"}]
+        raise InvalidArguments(errors) from None
 
 
 def _json() -> tuple[str, str | None, str, Any]:
@@ -136,7 +138,7 @@ def _json() -> tuple[str, str | None, str, Any]:
     match body:
         case {"function": str(name), **rest} if rest.keys() <= {"arguments", "scheduled_at"}:
             match rest.get("arguments", {}), rest.get("scheduled_at"):
-                case dict(arguments), None | str() as at:
+                case dict(arguments), None | str() as at if at != "":
                     return name, at, "parse", arguments
     raise BadRequest('Send {"function": "name", "arguments": {…}}, and "scheduled_at": "a time" for later.')
 
@@ -159,7 +161,10 @@ def _number_in(text: str) -> int | float:
 
 def _multipart() -> tuple[str, str | None, str, Any]:
     form = request.form.to_dict(flat=False)
-    return form.pop("function", [""])[0], form.pop("scheduled_at", [""])[0], "parse_form", form
+    name, at = form.pop("function", [""])[0], form.pop("scheduled_at", [""])[0]
+    if not (name and isinstance(name, str) and isinstance(at, str)):  # they are not files
+        raise BadRequest("Send a part `function`, and one for each argument.")
+    return name, at, "parse_form", form
 
 
 def _number(name: str, default: int, most: int) -> int:

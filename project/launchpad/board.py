@@ -101,7 +101,7 @@ class Board:
 
     def many(self, ids: list[str], function: str | None = None) -> dict[str, Any]:
         """Answer those of these jobs that exist, as a list with the counts of all, or of all of a function."""
-        return self._listing(view_jobs(self.redis, ids, function), 1, max(len(ids), 1))
+        return self._listing(view_jobs(self.redis, list(filter(_is_id, ids)), function), 1, max(len(ids), 1))
 
     def page(
         self,
@@ -303,9 +303,13 @@ def _arguments(job: RQJob) -> dict[str, Any]:
     return {}
 
 
+def _is_id(text: str) -> bool:
+    return re.fullmatch(r"[\w-]{1,100}", text, re.ASCII) is not None
+
+
 def _checked(id: str) -> str:
     """Refuse what cannot be an id, before it becomes a part of a key."""
-    if not re.fullmatch(r"[\w-]{1,100}", id, re.ASCII):
+    if not _is_id(id):
         raise JobNotFound(f"There is no job {id[:100]}.")
     return id
 

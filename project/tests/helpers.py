@@ -1,6 +1,7 @@
 """What the tests share beside the fixtures: waiting for a state, free ports, processes."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,11 +13,18 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+from playwright.sync_api import Browser, Playwright
+
 PROJECT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 WORKER = """rq worker --with-scheduler --worker-class worker.Worker --job-class launchpad.index.Job
   --connection-class worker.WorkerRedis --serializer json
   --worker-ttl 30 --job-monitoring-interval 5 --maintenance-interval 10 default""".split()  # noqa: SIM905 - as one types it
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+# No sandbox, as containers and CI run as root; nothing that would ask the network by itself.
+CHROMIUM_ARGUMENTS = """--no-sandbox --disable-gpu --disable-background-networking --disable-component-update
+  --disable-sync --no-first-run""".split()  # noqa: SIM905 - as one types it
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 20) -> Any:
@@ -63,3 +71,13 @@ def answers(url: str) -> bool:
             return bool(response.status == 200)
     except OSError:
         return False
+
+
+def find_chromium() -> str | None:
+    """Find the browser's program."""
+    return next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
+
+
+def start_chromium(playwright: Playwright) -> Browser:
+    """Start the browser, without a window."""
+    return playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_ARGUMENTS)

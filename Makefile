@@ -1,0 +1,47 @@
+# `make` alone lists the commands. They make the virtual environment by themselves, and again when its
+# requirements change or another PYTHON is named: PYTHON=python3.12 make run
+PYTHON ?= python3
+VENV ?= .venv
+PIN = uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command "make requirements"
+# Make looks at the dates of files, so this one stands for the environment; its name, for the Python it was made with.
+READY = $(VENV)/made-with-$(subst /,_,$(PYTHON))
+
+.PHONY: help run test lint bench figure requirements
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
+
+run: $(READY) ## run everything without Docker, at http://127.0.0.1:5000; Ctrl-C stops it
+	@$(VENV)/bin/python project/local.py
+
+test: $(READY) ## run all tests, or some: PYTEST_ARGS="-k word"
+	$(VENV)/bin/python -m pytest -n 3 --dist loadgroup $(PYTEST_ARGS)
+
+lint: $(READY) ## check style, types and the Dockerfile
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/hadolint project/Dockerfile
+
+bench: $(READY) ## measure what our pieces cost
+	$(VENV)/bin/python project/benchmarks/bench.py
+
+figure: $(READY) ## make figure/demo.png anew, in a real browser
+	$(VENV)/bin/python project/tests/browser/figure.py
+
+requirements: $(READY) ## raise the pinned versions of all packages
+	cd project && ../$(VENV)/bin/$(PIN) requirements.in -o requirements.txt
+	cd project && ../$(VENV)/bin/$(PIN) requirements-dev.in -o requirements-dev.txt
+
+$(READY): project/requirements.txt project/requirements-dev.txt
+	@found=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); \
+	case "$$found" in 3.11|3.12|3.13) ;; *) \
+		echo "Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is $${found:-missing}. Set PYTHON=..." >&2; exit 1 ;; esac
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		{ echo "$(PYTHON) lacks its module venv; on Debian: apt install python3-venv" >&2; exit 1; }
+	@echo "Making $(VENV), which takes a minute, once"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r project/requirements.txt -r project/requirements-dev.txt
+	@touch $@

@@ -1,0 +1,226 @@
+"""The pages: launch and list, one function's form, one job. Every action is a plain form and works without JavaScript.
+
+The filters below put a job into words for the templates; the script puts its changes into the same words.
+"""
+
+import json
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
+from secrets import token_hex
+from typing import Any
+
+from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import NotFound
+
+from launchpad.board import Board, JobNotFound, QueueFull
+from launchpad.catalog import InvalidArguments
+from launchpad.forms import as_text
+from launchpad.index import STATES
+
+KEY = "idempotency-key"  # the hyphen keeps it apart from every parameter
+LONG = 300  # characters of a result that a row of the list holds
+SHORT = 80  # characters of a value that need no box of their own
+POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+bp = Blueprint("pages", __name__)
+bp.add_app_template_filter(as_text)
+
+
+def board() -> Board:
+    """The board of this application."""
+    found: Board = current_app.extensions["board"]
+    return found
+
+
+@bp.get("/")
+def index() -> ResponseReturnValue:
+    """Show the forms of all functions and the list of jobs. Query: `state`, `page`."""
+    state = request.args.get("state") or None
+    if state not in (None, *STATES):
+        raise NotFound("There is no such state.")
+    page = min(max(request.args.get("page", 1, type=int), 1), 10**9)
+    listing = board().page(state, page=page)
+    if page > listing["pages"]:
+        return redirect(url_for(".index", state=state, page=listing["pages"]))
+    return render_template(
+        "index.html", functions=board().functions.values(), listing=listing, state=state, tabs=(None, *STATES)
+    )
+
+
+@bp.route("/launch/<name>", methods=["GET", "POST"])
+def launch(name: str) -> ResponseReturnValue:
+    """Show the form of one function, filled in from the query; launch it."""
+    function = board().functions.get(name)
+    if function is None:
+        raise NotFound("There is no such function.")
+    given = (request.form if request.method == "POST" else request.args).to_dict(flat=False)
+    key = given.pop(KEY, [token_hex()])[-1]
+    values = {name: "\n".join(texts) for name, texts in given.items()}
+    if request.method == "GET":
+        return render_template("launch.html", function=function, values=values)
+    try:
+        arguments = function.parse_form(given)
+        # The browser's "back" brings an old key back: with other arguments it is another job all the same.
+        job, _ = board().launch(name, arguments, f"{key} {name} {json.dumps(arguments, sort_keys=True)}")
+    except InvalidArguments as error:
+        return render_template("launch.html", function=function, values=values, errors=error.errors), 422
+    except QueueFull as error:
+        return render_template("launch.html", function=function, values=values, problem=error), 429
+    return redirect(url_for(".job", id=job["id"]), 303)
+
+
+@bp.get("/jobs/<id>")
+def job(id: str) -> str:
+    """Show one job."""
+    found = board().get(id)
+    return render_template("job.html", job=found, listing=board().many([id]))
+
+
+@bp.post("/jobs/<id>/delete")
+def delete(id: str) -> ResponseReturnValue:
+    """Delete a job, and go back to the list."""
+    with suppress(JobNotFound):  # a second click
+        board().delete(id)
+    return redirect(url_for(".index", state=request.args.get("state"), page=request.args.get("page")), 303)
+
+
+@bp.post("/jobs/<id>/stop")
+def stop(id: str) -> ResponseReturnValue:
+    """Stop a job that runs, cancel one that waits."""
+    board().stop(id)
+    return redirect(url_for(".job", id=id), 303)
+
+
+@bp.post("/jobs/<id>/retry")
+def retry(id: str) -> ResponseReturnValue:
+    """Queue a job again."""
+    board().retry(id)
+    return redirect(url_for(".job", id=id), 303)
+
+
+@bp.after_app_request
+def allow_only_our_own(response: Response) -> Response:
+    """Let the browser load and run nothing but our own files: text of a job can never become a script."""
+    response.headers.setdefault("Content-Security-Policy", POLICY)
+    return response
+
+
+@bp.app_context_processor
+def page_context() -> dict[str, Any]:
+    """Give every template, that of the errors included, what the frame of the page shows."""
+    host = re.sub(r":\d+$", "", request.host)
+    port = current_app.extensions["settings"].dashboard_port
+    return {"monitor_url": f"{request.scheme}://{host}:{port}/", "new_key": token_hex, "KEY": KEY, "SHORT": SHORT}
+
+
+@bp.app_template_filter()
+def words(arguments: dict[str, Any]) -> str:
+    """Put arguments into one line, as a call is written."""
+    return ", ".join(f"{name}={_json(value)}" for name, value in arguments.items())
+
+
+@bp.app_template_filter()
+def outcome(job: dict[str, Any]) -> str:
+    """Say in one line what came of a job, or what it waits for."""
+    match job:
+        case {"state": "queued", "position": position}:
+            return f"Number {position} in the queue" if position else "About to start"
+        case {"state": "finished", "result": {"value": str(text)}}:
+            return text[:LONG]
+        case {"state": "finished", "result": {"value": value}}:
+            return "No result" if value is None else _json(value)[:LONG]
+        case {"error": {"cause": cause}}:
+            return str(cause)
+    return {"scheduled": "Waits for its time", "deferred": "Waits for another job"}.get(job["state"], "")
+
+
+@bp.app_template_filter()
+def detail(progress: dict[str, Any] | None) -> str:
+    """Say how far a running job is."""
+    if progress is None:
+        return "Working; no progress reported"
+    rate, eta = progress["rate"] or 0, progress["eta"]
+    parts = (
+        progress["message"],
+        _done(progress),
+        f"{rate:,.{0 if rate >= 10 else 1}f}/s" if rate >= 0.05 else "",
+        f"{duration(int(eta))} left" if eta else "",
+    )
+    return " · ".join(filter(None, parts))
+
+
+@bp.app_template_filter()
+def note(job: dict[str, Any]) -> str:
+    """Add to the state where the job ended, and which attempt it is."""
+    halted = job["progress"] and job["state"] in ("failed", "stopped")
+    parts = (
+        f"at {_done(job['progress'])}" if halted else "",
+        f"attempt {job['attempt']}" if job["attempt"] > 1 else "",
+    )
+    return " · ".join(filter(None, parts))
+
+
+@bp.app_template_filter()
+def workers(workers: dict[str, int]) -> str:
+    """Say how many workers there are, and how many are busy."""
+    total, busy = workers["total"], workers["busy"]
+    return f"{total} worker{'' if total == 1 else 's'}, {busy} busy" if total else "No worker"
+
+
+@bp.app_template_filter()
+def duration(seconds: float) -> str:
+    """Put seconds into words: 0.04 s, 12 s, 3 min 05 s, 2 h 10 min, 3 d 4 h."""
+    s = int(seconds)
+    if s < 60:
+        return f"{seconds:.{1 if s else 2}f} s" if s < 10 and s != seconds else f"{s} s"
+    if s < 3600:
+        return f"{s // 60} min {s % 60:02} s"
+    if s < 86400:
+        return f"{s // 3600} h {s // 60 % 60:02} min"
+    return f"{s // 86400} d {s // 3600 % 24} h"
+
+
+@bp.app_template_filter()
+def took(job: dict[str, Any]) -> str:
+    """Say how long a job ran, or has run so far."""
+    if not job["started_at"] or not (job["ended_at"] or job["state"] == "started"):
+        return ""
+    seconds = (_time(job["ended_at"]) - _time(job["started_at"])).total_seconds()
+    return duration(seconds if job["ended_at"] else int(seconds))
+
+
+@bp.app_template_filter()
+def ago(time: str) -> str:
+    """Say how long ago a time was, in its largest unit."""
+    seconds = int((_time(None) - _time(time)).total_seconds())
+    return "just now" if seconds < 5 else f"{' '.join(duration(seconds).split()[:2])} ago"
+
+
+@bp.app_template_filter()
+def clock(time: str) -> str:
+    """Write a time out."""
+    return f"{time[:19].replace('T', ' ')} UTC"
+
+
+@bp.app_template_filter()
+def pretty(value: Any) -> str:
+    """Write a value so that it can be read: a text as it is, what is long over several lines."""
+    if isinstance(value, str):
+        return value
+    line = _json(value)
+    return line if len(line) <= SHORT else json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _done(progress: dict[str, Any]) -> str:
+    done, total = (f"{progress[name] or 0:,.3f}".rstrip("0").rstrip(".") for name in ("done", "total"))
+    return f"{done} of {total}" if progress["total"] else done
+
+
+def _time(text: str | None) -> datetime:
+    return datetime.fromisoformat(text) if text else datetime.now(UTC)

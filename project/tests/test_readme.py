@@ -1,0 +1,334 @@
+"""README.md: what it shows is in the files, what it says to type works, what it lists is complete.
+
+Its commands for Docker are run by stack/test_readme_docker.py.
+"""
+
+import ast
+import inspect
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from io import StringIO
+from pathlib import Path
+from textwrap import indent
+from typing import Any, Literal
+
+import pytest
+
+from helpers import PROJECT, answers, free_port, wait_until
+from launchpad.catalog import job
+from launchpad.progress import progress
+from local import LocalSettings
+
+ROOT = PROJECT.parent
+README = (ROOT / "README.md").read_text()
+
+# Commands that a test of their own runs, or CI itself: where, and in which words.
+ELSEWHERE = {
+    "make test": (".ci/run", "make lint test"),
+    "make lint": (".ci/run", "make lint test"),
+    "make run PYTHON=python3.12": ("project/tests/test_local.py", '["make", "run", f"PYTHON={python}"'),
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block; its mark is the comment above it, which a reader does not see."""
+
+    mark: str
+    language: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of a block; its note is the comment behind it."""
+
+    text: str
+    note: str
+
+
+_BLOCK = re.compile(r"(?:^<!-- (?P<mark>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+BLOCKS = [Block(**found.groupdict(default="")) for found in _BLOCK.finditer(README)]
+PROSE = _BLOCK.sub("", README)
+INLINE = re.findall(r"`([^`\n]+)`", PROSE)
+
+
+def marked(mark: str) -> str:
+    """The one block with this mark."""
+    [text] = [block.text for block in BLOCKS if block.mark == mark]
+    return text
+
+
+def table(mark: str) -> list[list[str]]:
+    """The cells of the table with this mark, row by row, without its head."""
+    [(_, rows)] = re.findall(rf"^<!-- {re.escape(mark)} -->\n(.*\n){{2}}((?:\|.*\n)+)", README, re.M)
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows.splitlines()]
+
+
+def code(cell: str) -> list[str]:
+    """What a cell shows as code."""
+    return [text.replace("\\|", "|") for text in re.findall(r"`([^`]+)`", cell)]
+
+
+def commands(program: str = "") -> list[Command]:
+    """The commands of all unmarked blocks of shell, in their order; of this program, if one is named."""
+    lines = "".join(block.text for block in BLOCKS if block.language == "sh" and not block.mark)
+    parts = [line.partition("  # ") for line in lines.replace("\\\n", "").splitlines()]
+    found = [Command(text.strip(), note) for text, _, note in parts if text and not text.startswith("#")]
+    return [command for command in found if command.text.split()[0] == program or not program]
+
+
+# -- what it shows
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.mark.startswith("from ")], ids=lambda b: b.mark)
+def test_a_snippet_is_a_part_of_its_file(block: Block) -> None:
+    file = "\n" + (ROOT / block.mark.removeprefix("from ")).read_text()
+    assert any("\n" + indent(block.text, " " * depth) in file for depth in range(0, 13, 2)), block.text
+
+
+def test_every_block_is_checked_by_a_test() -> None:
+    source = Path(__file__).read_text() + (PROJECT / "tests/stack/test_readme_docker.py").read_text()
+    for block in BLOCKS:
+        checked = block.language == "sh" if not block.mark else f'marked("{block.mark}")' in source
+        assert checked or block.mark.startswith("from "), block
+
+
+@pytest.mark.parametrize("file", re.findall(r"<!-- settings of (\S+) -->", README))
+def test_the_explained_settings_are_in_their_file(file: str) -> None:
+    text = (ROOT / file).read_text()
+    for first, _ in table(f"settings of {file}"):
+        for setting in code(first):
+            assert setting in text
+
+
+def test_the_settings_are_those_that_are_read() -> None:
+    listed = {code(name)[0]: "" if default == "unset" else code(default)[0] for name, default, _ in table("settings")}
+    assert listed == {name.upper(): str(field.default) for name, field in LocalSettings.model_fields.items()}
+
+
+def test_the_options_are_those_of_the_decorator() -> None:
+    listed = {code(name)[0]: ast.literal_eval(code(default)[0]) for name, default, _ in table("options")}
+    assert listed == {name: option.default for name, option in inspect.signature(job).parameters.items()}
+
+
+def test_each_type_of_the_table_has_a_form() -> None:
+    types = [date, datetime, Decimal, Literal, Enum("Enum", "RED GREEN")]
+    names = {getattr(type, "__name__", "Literal"): type for type in types}
+    for name in [name for row in table("types") for name in code(row[0])]:
+
+        def function(parameter: Any) -> None: ...
+
+        function.__annotations__["parameter"] = eval(name, names)
+        assert job()(function).job.fields, name  # type: ignore[attr-defined]
+
+
+def test_the_listing_has_every_file() -> None:
+    listed, folders = set(), [""]
+    for line in marked("tree").splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        names = [name.strip() for name in line.split("  ") if name and " " not in name.strip()]
+        del folders[depth + 1 :]
+        folders.append(folders[depth] + names[0])
+        listed |= {folders[depth] + name for name in names}
+    assert not [path for path in listed if not (ROOT / path).exists()]
+    for folder in (PROJECT, PROJECT / "launchpad"):
+        for path in folder.iterdir():
+            if not re.search(r"cache|hypothesis|__init__", path.name):
+                assert str(path.relative_to(ROOT)) + "/" * path.is_dir() in listed
+
+
+def test_links_lead_somewhere() -> None:
+    titles = re.findall(r"^#+ (.+)$", PROSE, re.M)
+    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    for link in re.findall(r"\]\(([^)]+)\)", README):
+        if not link.startswith("https://"):
+            file, _, anchor = link.partition("#")
+            assert (ROOT / file).exists(), link
+            assert not anchor or anchor in anchors, link
+
+
+def test_each_test_that_is_named_exists() -> None:
+    source = "".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
+    named = [text for text in INLINE if text.startswith("test_")]
+    assert len(named) > 10
+    assert not [name for name in named if f"\ndef {name}(" not in source]
+
+
+def test_every_command_is_run_by_a_test() -> None:
+    run_here = {"make run"}
+    for command in commands():
+        run = command.text in run_here | ELSEWHERE.keys() or command.text.split()[0] in ("docker", "curl")
+        assert run, f"{command.text}: run it in a test, and say where in ELSEWHERE"
+    for file, words in ELSEWHERE.values():
+        assert words in (ROOT / file).read_text()
+
+
+def test_commands_in_the_text_are_those_of_the_blocks_or_of_a_file() -> None:
+    files = "".join((ROOT / name).read_text() for name in ("docker-compose.yml", "docker-compose-development.yml"))
+    known = [command.text for command in commands()] + [*ELSEWHERE, *marked("beside make run").splitlines()]
+    targets = re.findall(r"^make (\w+)", subprocess.check_output(["make", "-C", str(ROOT), "help"], text=True), re.M)
+    known += ["make", *(f"make {target}" for target in targets), launch_of_the_example()]
+    for text in INLINE:
+        if re.match(r"(make|docker|flask|rq|curl|git|pip|python)( |$)", text):
+            assert any(command.startswith(text) for command in known) or text in files, text
+
+
+# -- what it says to type
+
+
+class Run:
+    """The README's `make run`, in a copy of the repository and on ports of its own."""
+
+    PORTS = ("SERVER_PORT", "DASHBOARD_PORT", "VALKEY_PORT")
+    # What this machine has set for itself, and what the make that runs the tests hands down to the make in a test.
+    UNSET = ("REDIS_URL", "BIND_ADDRESS", "LOGIN_USERNAME", "LOGIN_PASSWORD", "MAX_QUEUED_JOBS", "MAX_UPLOAD_MB")
+    OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON", "VENV")
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.output = folder / "output.txt"
+        self.ports = {name: str(free_port()) for name in self.PORTS}
+        inherited = {name: value for name, value in os.environ.items() if name not in (*self.UNSET, *self.OF_MAKE)}
+        self.environ = inherited | self.ports | {"CURL_HOME": str(folder)}
+        (folder / ".curlrc").write_text('silent\nshow-error\nnoproxy = "*"\nwrite-out = "\\n%{http_code}"\n')
+
+    def here(self, text: str) -> str:
+        """The text, with our ports in the place of those that the README has."""
+        settings = {name.upper(): field.default for name, field in LocalSettings.model_fields.items()}
+        for name, port in self.ports.items():
+            text = text.replace(f"127.0.0.1:{settings[name]}", f"127.0.0.1:{port}")
+        return text
+
+    def start(self, command: str) -> subprocess.Popen[bytes]:
+        with self.output.open("w") as output:
+            return subprocess.Popen(
+                ["bash", "-c", command],
+                cwd=self.folder,
+                env=self.environ,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def is_up(self) -> bool:
+        return self.answers("http://127.0.0.1:5000/readyz") and self.answers("http://127.0.0.1:5555/healthz")
+
+    def answers(self, url: str) -> bool:
+        return answers(self.here(url))
+
+    def shell(self, script: str, **environ: str) -> str:
+        """What a script prints; it fails where one of its commands does."""
+        command = ["bash", "-euc", self.here(script)]
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environ | environ, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, f"{script}\n{done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """The running copy, whose jobs.py has the function of the README."""
+    run = Run(tmp_path_factory.mktemp("copy"))
+    copy_to(run.folder)
+    [command] = [command.text for command in commands("make") if command.text == "make run"]
+    process = run.start(command)
+    try:
+        wait_until(lambda: process.poll() is not None or run.is_up(), 60)
+        assert process.poll() is None, run.output.read_text()
+        yield run
+        os.killpg(process.pid, signal.SIGINT)  # Ctrl-C
+        process.wait(30)
+        assert not run.answers("http://127.0.0.1:5000/healthz")
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def copy_to(folder: Path) -> None:
+    """Copy what `make run` needs, and lend it the virtual environment that the tests are run in."""
+    shutil.copy(ROOT / "Makefile", folder)
+    shutil.copytree(PROJECT, folder / "project", ignore=shutil.ignore_patterns("tests", "__pycache__", ".*_cache"))
+    with (folder / "project/jobs.py").open("a") as jobs:
+        jobs.write("\n\n" + marked("example"))
+    (folder / ".venv").mkdir()
+    for path in Path(sys.prefix).iterdir():
+        (folder / ".venv" / path.name).symlink_to(path)
+    (folder / ".venv/made-with-python3").unlink(missing_ok=True)
+    (folder / ".venv/made-with-python3").touch()
+
+
+def launch_of_the_example() -> str:
+    [command] = [text for text in INLINE if text.startswith("flask launch find-primes")]
+    return command
+
+
+def test_the_addresses_to_open_answer(run: Run) -> None:
+    addresses = re.findall(r"<(http://127\.[^>]+)>", README)
+    assert len(addresses) >= 3
+    for address in addresses:
+        assert run.answers(address), address
+
+
+def test_the_lines_beside_make_run_launch_and_follow_a_job(run: Run) -> None:
+    assert f"REDIS_URL={run.here('redis://127.0.0.1:6380/0')}" in run.output.read_text()
+    assert run.shell(marked("beside make run")) == "3\n"
+
+
+def test_the_example_has_its_form_its_api_and_its_command(run: Run) -> None:
+    prepare = "".join(marked("beside make run").splitlines(keepends=True)[:-1])
+    id = run.shell(prepare + launch_of_the_example()).strip()
+    assert look(run, id, "result")["result"] == {"type": "json", "value": 168}
+
+    ask = "curl http://127.0.0.1:5000"
+    given = json.dumps({"function": "find_primes", "arguments": {"limit": 10, "answer": "list"}})
+    launched = run.shell(f"{ask}/api/jobs -H 'Content-Type: application/json' -d '{given}'")
+    assert look(run, json.loads(launched[:-4])["id"], "result")["result"]["value"] == [2, 3, 5, 7]
+    page = run.shell(f"{ask}/")
+    for words in ("Prime numbers", 'name="limit"', 'name="answer"', "Look below this number."):
+        assert words in page
+    assert "Find the prime numbers below a limit." in run.shell(f"{ask}/api/openapi.json")
+
+
+def look(run: Run, id: str, at: str) -> Any:
+    """The job, as soon as it has a progress, or a result."""
+
+    def ready() -> Any:
+        job = json.loads(run.shell(f"curl http://127.0.0.1:5000/api/jobs/{id}")[:-4])
+        return job[at] and job
+
+    return wait_until(ready, 60)
+
+
+def test_the_example_is_still_a_plain_function(run: Run) -> None:
+    assert "find_primes(1000)" in INLINE
+    script = "cd project && ../.venv/bin/python -c 'import jobs; print(jobs.find_primes(1000))'"
+    assert run.shell(script, REDIS_URL="") == "168\n"
+
+
+def test_a_bar_is_moved_by_hand() -> None:
+    names: dict[str, Any] = {"progress": lambda **options: progress(file=StringIO(), **options)}
+    exec(marked("progress"), names)
+    assert (names["bar"].n, names["bar"].total, names["bar"].desc) == (3, 3, "Writing: ")
+
+
+def test_each_request_is_answered_with_the_status_that_is_said(run: Run) -> None:
+    shown, job = json.loads(marked("job")), {}
+    for command in commands("curl"):
+        body, _, status = run.shell(command.text, JOB=job.get("id", "")).rpartition("\n")
+        assert status == command.note, f"{command.text}\n{body}"
+        if not job:
+            job = look(run, json.loads(body)["id"], "progress")
+            assert shown.keys() == job.keys()
+            assert shown["progress"].keys() == job["progress"].keys()
