@@ -130,11 +130,12 @@ def time_of(text: str | None) -> datetime | None:
 
 def _json() -> tuple[str, str | None, str, Any]:
     request.max_content_length = MAX_ARGUMENTS
-    if (request.content_length or 0) > MAX_ARGUMENTS:
+    # A body whose length is not told beforehand is read up to the limit, and cut there.
+    if (request.content_length or 0) > MAX_ARGUMENTS or len(data := request.get_data()) == MAX_ARGUMENTS:
         raise RequestEntityTooLarge(f"Arguments may have up to {MAX_ARGUMENTS // 1024**2} MB.")
-    if not request.is_json and request.get_data():
+    if not request.is_json and data:
         raise UnsupportedMediaType("Send application/json or multipart/form-data.")
-    body = _loads(request.get_data())
+    body = _loads(data)
     match body:
         case {"function": str(name), **rest} if rest.keys() <= {"arguments", "scheduled_at"}:
             match rest.get("arguments", {}), rest.get("scheduled_at"):

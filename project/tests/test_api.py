@@ -2,7 +2,9 @@
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.client import HTTPConnection
 from pydoc_data.topics import topics
 from typing import Any
 
@@ -177,6 +179,19 @@ def test_a_text_of_100_mb_is_refused(client: FlaskClient, redis: Redis) -> None:
     answer = client.post("/api/jobs", data=body, content_type="application/json")
     assert (answer.status_code, answer.json["title"]) == (413, "Request Entity Too Large")
     assert launch(client, "count_words", text="x" * 2_000_001).status_code == 422
+
+
+def test_a_body_of_unknown_length_is_read_up_to_the_limit(live_server: str) -> None:
+    def body() -> Iterator[bytes]:
+        yield b'{"function": "count_words", "arguments": {"text": "'
+        for _ in range(40):
+            yield b"x" * 1024 * 1024
+
+    server = HTTPConnection(live_server.removeprefix("http://"), timeout=10)
+    with suppress(ConnectionError):  # it need not listen to the end
+        server.request("POST", "/api/jobs", body(), {"Content-Type": "application/json"}, encode_chunked=True)
+    assert server.getresponse().status == 413
+    server.close()
 
 
 @pytest.mark.parametrize(
