@@ -121,7 +121,9 @@ def act() -> ResponseReturnValue:
 def job(id: str) -> str:
     """Show one job."""
     found = board().get(id)
-    return render_template("job.html", job=found, listing=board().many([id]))
+    return render_template(
+        "job.html", job=found, listing=board().many([id]), known=found["function"] in board().functions
+    )
 
 
 @bp.post("/jobs/<id>/delete")

@@ -390,7 +390,7 @@ for (const input of document.querySelectorAll("[name=scheduled_at]")) {
 
 document.addEventListener("click", ({ target }) => {
   if (!target.matches(".copy")) return;
-  getSelection().selectAllChildren($("pre", target.parentElement));
+  getSelection().selectAllChildren($("pre", target.closest("section")));
   document.execCommand("copy"); // navigator.clipboard is for https only
   target.textContent = "Copied";
 });
