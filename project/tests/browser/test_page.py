@@ -285,6 +285,27 @@ def test_an_action_that_makes_no_sense_is_refused(client: FlaskClient, board: Bo
     assert client.post("/jobs/act", data={"action": "stop", "id": "../x", "confirmed": "1"}).status_code == 303
 
 
+def test_stages_and_bytes_are_shown_as_they_move(open_page: OpenPage, all_states: dict[str, str]) -> None:
+    page = open_page(f"/jobs/{all_states['started']}")
+    for again in (False, True):
+        expect(page.locator("#job .detail").first).to_contain_text("1,234 of 5,000 · 62 line/s")
+        expect(page.get_by_role("progressbar", name="Progress inside")).to_have_attribute("value", "24.7")
+        expect(page.locator("#inner .detail")).to_contain_text("12.3 of 50.0 MB · 3.1 MB/s")
+        if not again:
+            page.evaluate("document.querySelector('#inner').replaceChildren()")  # the script makes it anew
+
+
+def test_a_traceback_is_copied(open_page: OpenPage, all_states: dict[str, str]) -> None:
+    page = open_page(f"/jobs/{all_states['failed']}", permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith("Traceback (most recent call last):")
+    assert copied.endswith(HOSTILE)
+    plain = open_page(f"/jobs/{all_states['failed']}", java_script_enabled=False)
+    expect(plain.get_by_role("button", name="Copy")).to_be_hidden()
+
+
 # -- running again, and later
 
 
