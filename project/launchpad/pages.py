@@ -8,24 +8,41 @@ import re
 from contextlib import suppress
 from datetime import UTC, datetime
 from secrets import token_hex
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import NotFound
+from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import BadRequest, NotFound, UnprocessableEntity
 
+from launchpad.api import MAX_PER_PAGE, time_of
 from launchpad.board import Board, JobNotFound, QueueFull
-from launchpad.catalog import InvalidArguments
+from launchpad.catalog import Function, InvalidArguments
 from launchpad.forms import as_text
 from launchpad.index import STATES
 
 KEY = "idempotency-key"  # the hyphen keeps it apart from every parameter
 LONG = 300  # characters of a result that a row of the list holds
 SHORT = 80  # characters of a value that need no box of their own
+ACT_SECONDS = 5.0  # that an action on many jobs may take before it says how far it is
+# What can be done with many jobs at once, and what there is to know before.
+ACTIONS = {
+    "stop": "Jobs that have ended already stay as they are.",
+    "retry": "Of these, the ones that failed, were stopped or canceled are queued again.",
+    "delete": "Jobs that run are stopped first. Deleted jobs cannot be brought back.",
+}
 POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 bp = Blueprint("pages", __name__)
 bp.add_app_template_filter(as_text)
+
+
+class View(NamedTuple):
+    """Which jobs a list shows, in the order in which the board takes it."""
+
+    state: str | None
+    function: str | None
+    q: str
 
 
 def board() -> Board:
@@ -36,46 +53,77 @@ def board() -> Board:
 
 @bp.get("/")
 def index() -> ResponseReturnValue:
-    """Show the forms of all functions and the list of jobs. Query: `state`, `page`."""
-    state = request.args.get("state") or None
-    if state not in (None, *STATES):
-        raise NotFound("There is no such state.")
+    """Show the forms of all functions and the list of jobs. Query: `state`, `function`, `q`, `page`."""
+    view = _view(request.args)
     page = min(max(request.args.get("page", 1, type=int), 1), 10**9)
-    listing = board().page(state, page=page)
+    listing = board().page(*view, page=page)
     if page > listing["pages"]:
-        return redirect(url_for(".index", state=state, page=listing["pages"]))
+        return redirect(url_for(".index", **_query(view), page=listing["pages"]))
     return render_template(
-        "index.html", functions=board().functions.values(), listing=listing, state=state, tabs=(None, *STATES)
+        "index.html",
+        functions=board().functions.values(),
+        listing=listing,
+        view=_query(view),
+        tabs=(None, *STATES),
+        actions=ACTIONS,
     )
 
 
 @bp.route("/launch/<name>", methods=["GET", "POST"])
 def launch(name: str) -> ResponseReturnValue:
-    """Show the form of one function, filled in from the query; launch it."""
-    function = board().functions.get(name)
-    if function is None:
-        raise NotFound("There is no such function.")
+    """Show the form of one function, filled in from the query or from the job `from`; launch it."""
+    function = _function(name)
     given = (request.form if request.method == "POST" else request.args).to_dict(flat=False)
     key = given.pop(KEY, [token_hex()])[-1]
     values = {name: "\n".join(texts) for name, texts in given.items()}
     if request.method == "GET":
+        if id := request.args.get("from"):  # a keyword, and so never a parameter
+            values = _texts(board().get(id)["arguments"]) | values
         return render_template("launch.html", function=function, values=values)
+    at = given.pop("scheduled_at", [""])[-1]
     try:
-        arguments = function.parse_form(given)
-        # The browser's "back" brings an old key back: with other arguments it is another job all the same.
-        job, _ = board().launch(name, arguments, f"{key} {name} {json.dumps(arguments, sort_keys=True)}")
+        id = _launch(function, function.parse_form(given), key, at)
     except InvalidArguments as error:
         return render_template("launch.html", function=function, values=values, errors=error.errors), 422
     except QueueFull as error:
         return render_template("launch.html", function=function, values=values, problem=error), 429
-    return redirect(url_for(".job", id=job["id"]), 303)
+    return redirect(url_for(".job", id=id), 303)
+
+
+@bp.post("/jobs/act")
+def act() -> ResponseReturnValue:
+    """Stop, retry or delete the jobs that are named, or all that match; ask first, with their number.
+
+    Form: `action`; `id`, repeated, or `all` with `state`, `function` and `q`; `page` to go back to; `confirmed`. What
+    takes long is done in steps, between which `before` and `done` tell how far it is.
+    """
+    form, view = request.form, _view(request.form)
+    action, ids, everything = form.get("action", ""), form.getlist("id"), bool(form.get("all"))
+    before = form.get("before", "+inf")
+    if action not in ACTIONS or len(ids) > MAX_PER_PAGE or not re.fullmatch(r"\+inf|\d{1,20}", before, re.ASCII):
+        raise BadRequest(f"An action is one of {', '.join(ACTIONS)}, on up to {MAX_PER_PAGE} jobs, or on all.")
+    shown = {"action": action, "note": ACTIONS[action], "ids": ids, "view": _query(view)}
+    if not form.get("confirmed"):
+        count = board().page(*view, per_page=1)["total"] if everything else len(ids)
+        if count:
+            return render_template("act.html", **shown, count=count, before=before, goes_on=False)
+    elif everything:
+        number, before = board().act(action, *view, before, ACT_SECONDS)
+        if before:
+            done = form.get("done", 0, type=int) + number
+            return render_template("act.html", **shown, count=done, before=before, goes_on=True)
+    else:
+        board().act_on(action, ids)
+    return redirect(url_for(".index", **_query(view), page=form.get("page") or None), 303)
 
 
 @bp.get("/jobs/<id>")
 def job(id: str) -> str:
     """Show one job."""
     found = board().get(id)
-    return render_template("job.html", job=found, listing=board().many([id]))
+    return render_template(
+        "job.html", job=found, listing=board().many([id]), known=found["function"] in board().functions
+    )
 
 
 @bp.post("/jobs/<id>/delete")
@@ -83,7 +131,7 @@ def delete(id: str) -> ResponseReturnValue:
     """Delete a job, and go back to the list."""
     with suppress(JobNotFound):  # a second click
         board().delete(id)
-    return redirect(url_for(".index", state=request.args.get("state"), page=request.args.get("page")), 303)
+    return redirect(url_for(".index", **_query(_view(request.args)), page=request.args.get("page")), 303)
 
 
 @bp.post("/jobs/<id>/stop")
@@ -100,6 +148,18 @@ def retry(id: str) -> ResponseReturnValue:
     return redirect(url_for(".job", id=id), 303)
 
 
+@bp.post("/jobs/<id>/again")
+def again(id: str) -> ResponseReturnValue:
+    """Launch another job with the arguments of this one."""
+    old = board().get(id)
+    function = _function(old["function"])
+    try:
+        new = _launch(function, function.parse(old["arguments"]), request.form.get(KEY, token_hex()))
+    except InvalidArguments as error:
+        raise UnprocessableEntity(f"The function takes other arguments now: {error}") from None
+    return redirect(url_for(".job", id=new), 303)
+
+
 @bp.after_app_request
 def allow_only_our_own(response: Response) -> Response:
     """Let the browser load and run nothing but our own files: text of a job can never become a script."""
@@ -113,6 +173,39 @@ def page_context() -> dict[str, Any]:
     host = re.sub(r":\d+$", "", request.host)
     port = current_app.extensions["settings"].dashboard_port
     return {"monitor_url": f"{request.scheme}://{host}:{port}/", "new_key": token_hex, "KEY": KEY, "SHORT": SHORT}
+
+
+def _view(given: MultiDict[str, str]) -> View:
+    state = given.get("state") or None
+    if state not in (None, *STATES):
+        raise NotFound("There is no such state.")
+    return View(state, given.get("function") or None, given.get("q", "").strip())
+
+
+def _query(view: View) -> dict[str, Any]:
+    """Write a view as a link has it."""
+    return {name: value for name, value in view._asdict().items() if value}
+
+
+def _function(name: str) -> Function:
+    if name not in board().functions:
+        raise NotFound(f"There is no function {name[:100]}.")
+    return board().functions[name]
+
+
+def _launch(function: Function, arguments: dict[str, Any], key: str, at: str = "") -> str:
+    """Launch a job once for this key, and answer its id."""
+    # The browser's "back" brings an old key back: with other arguments it is another job all the same.
+    key = " ".join((key, function.name, json.dumps(arguments, sort_keys=True), at))
+    return str(board().launch(function.name, arguments, key, time_of(at))[0]["id"])
+
+
+def _texts(arguments: dict[str, Any]) -> dict[str, str]:
+    """Write arguments as a form shows them."""
+    return {
+        name: "\n".join(map(as_text, value)) if isinstance(value, list) else as_text(value)
+        for name, value in arguments.items()
+    }
 
 
 @bp.app_template_filter()
@@ -133,6 +226,8 @@ def outcome(job: dict[str, Any]) -> str:
             return "No result" if value is None else _json(value)[:LONG]
         case {"error": {"cause": cause}}:
             return str(cause)
+        case {"state": "scheduled", "scheduled_at": str(at)}:
+            return f"Starts {clock(at)}"
     return {"scheduled": "Waits for its time", "deferred": "Waits for another job"}.get(job["state"], "")
 
 
@@ -141,11 +236,12 @@ def detail(progress: dict[str, Any] | None) -> str:
     """Say how far a running job is."""
     if progress is None:
         return "Working; no progress reported"
-    rate, eta = progress["rate"] or 0, progress["eta"]
+    (size, unit), eta = _scale(progress), progress["eta"]
+    rate = (progress["rate"] or 0) / size
     parts = (
         progress["message"],
         _done(progress),
-        f"{rate:,.{0 if rate >= 10 else 1}f}/s" if rate >= 0.05 else "",
+        f"{rate:,.{0 if rate >= 10 else 1}f}{unit}/s" if rate >= 0.05 else "",
         f"{duration(int(eta))} left" if eta else "",
     )
     return " · ".join(filter(None, parts))
@@ -167,6 +263,12 @@ def workers(workers: dict[str, int]) -> str:
     """Say how many workers there are, and how many are busy."""
     total, busy = workers["total"], workers["busy"]
     return f"{total} worker{'' if total == 1 else 's'}, {busy} busy" if total else "No worker"
+
+
+@bp.app_template_filter()
+def number_of(jobs: int) -> str:
+    """Write a number of jobs: 1 job, 1,200 jobs."""
+    return f"{jobs:,} job{'' if jobs == 1 else 's'}"
 
 
 @bp.app_template_filter()
@@ -218,8 +320,18 @@ def _json(value: Any) -> str:
 
 
 def _done(progress: dict[str, Any]) -> str:
-    done, total = (f"{progress[name] or 0:,.3f}".rstrip("0").rstrip(".") for name in ("done", "total"))
-    return f"{done} of {total}" if progress["total"] else done
+    size, unit = _scale(progress)
+    digits = 3 if size == 1 else 1
+    done, total = (f"{(progress[name] or 0) / size:,.{digits}f}" for name in ("done", "total"))
+    if digits == 3:
+        done, total = (text.rstrip("0").rstrip(".") for text in (done, total))
+    return (f"{done} of {total}" if progress["total"] else done) + (unit if size > 1 else "")
+
+
+def _scale(progress: dict[str, Any]) -> tuple[int, str]:
+    """Tell what one of the shown unit is, and its name: bytes are shown as megabytes."""
+    unit = progress.get("unit", "it").strip()
+    return (10**6, " MB") if unit in ("B", "byte", "bytes") else (1, "" if unit == "it" else f" {unit}")
 
 
 def _time(text: str | None) -> datetime:

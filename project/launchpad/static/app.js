@@ -4,14 +4,23 @@
 // second one asks for the list itself. Texts of jobs only ever become textContent.
 
 const $ = (selector, root = document) => root.querySelector(selector);
-const list = $("#jobs"); // null on the page of one job
+const list = $("#jobs"), act = $("#act"), all = act?.elements.all; // null on the page of one job
 const shown = () => [...document.querySelectorAll("[data-id]")];
 const KEY = "idempotency-key";
 
 // ---- Words: those of pages.py, which says everything first ----
 
 const number = (n) => n.toLocaleString("en-US", { maximumFractionDigits: 3 });
-const done = ({ done, total }) => (total ? `${number(done)} of ${number(total)}` : number(done));
+const scale = ({ unit = "it" }) => // bytes are shown as megabytes
+  (["B", "byte", "bytes"].includes(unit.trim()) ? [1e6, " MB"] : [1, unit.trim() === "it" ? "" : ` ${unit.trim()}`]);
+const fixed = (n, digits) => n.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+
+function done(progress) {
+  const [size, unit] = scale(progress), text = (n) => (size === 1 ? number(n) : fixed(n / size, 1));
+  const { done, total } = progress;
+  return (total ? `${text(done)} of ${text(total)}` : text(done)) + (size === 1 ? "" : unit);
+}
+
 const joined = (...parts) => parts.filter(Boolean).join(" · ");
 
 // JSON on one line, spaced as Python does it. A line break inside a text is written \n and is not touched.
@@ -28,6 +37,8 @@ function duration(seconds) {
   return `${Math.floor(s / 86400)} d ${Math.floor(s / 3600) % 24} h`;
 }
 
+const clock = (time) => `${time.slice(0, 19).replace("T", " ")} UTC`;
+
 function ago(time) {
   const seconds = Math.floor((now() - Date.parse(time)) / 1000);
   return seconds < 5 ? "just now" : `${duration(seconds).split(" ", 2).join(" ")} ago`;
@@ -39,8 +50,9 @@ function took({ state, started_at, ended_at }) {
   return duration(ended_at ? seconds : Math.max(Math.floor(seconds), 0));
 }
 
-function outcome({ state, position, result, error }) {
+function outcome({ state, position, scheduled_at, result, error }) {
   if (state === "queued") return position ? `Number ${position} in the queue` : "About to start";
+  if (state === "scheduled" && scheduled_at) return `Starts ${clock(scheduled_at)}`;
   if (state === "finished" && result) {
     const { value } = result;
     return value === null ? "No result" : (typeof value === "string" ? value : json(value)).slice(0, 300);
@@ -50,9 +62,9 @@ function outcome({ state, position, result, error }) {
 
 function detail(progress) {
   if (!progress) return "Working; no progress reported";
-  const { message, rate, eta } = progress;
-  const speed = rate >= 10 ? number(Math.round(rate)) : rate?.toFixed(1);
-  return joined(message, done(progress), rate >= 0.05 && `${speed}/s`, eta && `${duration(Math.floor(eta))} left`);
+  const { message, eta } = progress, [size, unit] = scale(progress), rate = progress.rate / size;
+  const speed = rate >= 0.05 && `${fixed(rate, rate >= 10 ? 0 : 1)}${unit}/s`;
+  return joined(message, done(progress), speed, eta && `${duration(Math.floor(eta))} left`);
 }
 
 function note({ state, progress, attempt }) {
@@ -70,8 +82,16 @@ function say(root, selector, text) {
   node.textContent = text;
 }
 
+function fillBar(bar, progress) {
+  const percent = progress?.percent ?? null;
+  if (percent === null) $("progress", bar).removeAttribute("value");
+  else $("progress", bar).value = percent;
+  say(bar, ".percent", percent === null ? "" : `${Math.floor(percent)}%`);
+  say(bar, ".detail", detail(progress));
+}
+
 function fill(row, job) {
-  const running = job.state === "started", percent = job.progress?.percent ?? null;
+  const running = job.state === "started";
   if (row.dataset.state !== job.state) {
     row.dataset.state = job.state;
     const use = $("use", row);
@@ -80,20 +100,17 @@ function fill(row, job) {
   }
   $(".progress", row).hidden = !running;
   $(".outcome", row).hidden = running;
-  if (running) {
-    if (percent === null) $("progress", row).removeAttribute("value");
-    else $("progress", row).value = percent;
-    say(row, ".percent", percent === null ? "" : `${Math.floor(percent)}%`);
-    say(row, ".detail", detail(job.progress));
-  }
+  if (running) fillBar($(".progress", row), job.progress);
   say(row, ".outcome", $(".outcome", row).title = outcome(job));
   say(row, ".note", note(job));
   say(row, ".took", took(job));
   say(row, ".age", ago(job.created_at));
 }
 
+const copy = (template) => $(template).content.firstElementChild.cloneNode(true);
+
 function make(job) {
-  const row = $("#row").content.firstElementChild.cloneNode(true);
+  const row = copy("#row");
   row.dataset.id = job.id;
   for (const [selector, name] of [["a", "href"], ["form", "action"]]) {
     const node = $(selector, row);
@@ -103,8 +120,11 @@ function make(job) {
   $(".arguments", row).textContent = $(".arguments", row).title = words(job.arguments);
   $("progress", row).ariaLabel = `Progress of ${job.function}`;
   $("button", row).ariaLabel = `Delete ${job.function}`;
+  $(".pick input", row).ariaLabel = `Select ${job.function}`;
+  $(".pick input", row).value = job.id;
+  $(".pick input", row).checked = all.checked;
   $(".age", row).dateTime = job.created_at;
-  $(".age", row).title = `${job.created_at.slice(0, 19).replace("T", " ")} UTC`;
+  $(".age", row).title = clock(job.created_at);
   row.classList.add("new");
   fill(row, job);
   return row;
@@ -121,10 +141,20 @@ function show(listing) {
   old.forEach((row) => row.remove()); // first: then the rows that stay need not move, and keep focus and selection
   let at = list.firstElementChild;
   for (const row of rows) if (row === at) at = at.nextElementSibling; else list.insertBefore(row, at);
+  showChosen();
 }
 
-function showPage({ page, pages, counts: all }) {
-  counts = JSON.stringify(all);
+const chosen = () => [...list.querySelectorAll(".pick input:checked")];
+const jobs = (n) => `${n.toLocaleString("en-US")} job${n === 1 ? "" : "s"}`;
+
+function showChosen() {
+  for (const button of act.querySelectorAll("button")) button.disabled = !all.checked && !chosen().length;
+}
+
+function showPage({ page, pages, total, counts: those }) {
+  counts = JSON.stringify(those);
+  list.dataset.total = total;
+  say(document, "#total", jobs(total));
   list.dataset.page = Math.min(page, pages); // the last page may have gone
   $(".pager").hidden = pages === 1;
   say(document, "#pages", `Page ${page} of ${pages}`);
@@ -136,9 +166,9 @@ function showAround({ counts, workers: { total, busy } }) {
   say(document, "#workers", workers({ total, busy }));
   $("#workers").dataset.workers = total;
   $("#no-worker").hidden = total > 0;
-  const all = Object.values(counts).reduce((a, b) => a + b, 0);
+  const every = Object.values(counts).reduce((a, b) => a + b, 0);
   for (const tab of document.querySelectorAll("[data-tab]")) {
-    tab.dataset.count = tab.dataset.tab ? counts[tab.dataset.tab] : all;
+    tab.dataset.count = tab.dataset.tab ? counts[tab.dataset.tab] : every;
     say(tab, ".count", tab.dataset.count);
   }
 }
@@ -167,10 +197,12 @@ let clicks = 0; // an answer that was asked for before a click is older than the
 
 async function tick() {
   const before = clicks, rows = shown(), states = new Map(rows.map(({ dataset: { id, state } }) => [id, state]));
-  let listing = rows.length ? await get([...states.keys()].map((id) => ["id", id])) : null;
+  const { filter: state, function: name, q, page } = list?.dataset ?? {};
+  const ids = [...states.keys()].map((id) => ["id", id]);
+  let listing = rows.length ? await get(name ? [["function", name], ...ids] : ids) : null;
   if (!list) return showOne(rows[0], listing);
   if (listing?.jobs.length !== rows.length || JSON.stringify(listing.counts) !== counts) {
-    listing = await get({ state: list.dataset.filter, page: list.dataset.page });
+    listing = await get({ state, function: name, q, page });
     if (clicks === before) showPage(listing);
   }
   if (clicks !== before) return tick();
@@ -193,6 +225,12 @@ async function showOne(page, listing) {
     $("#news").textContent = `${job.function} ${job.state}`;
   }
   fill(page, job);
+  say(page, ".position", outcome(job));
+  const inner = job.progress?.inner ?? [], bars = $("#inner");
+  bars.hidden = job.state !== "started";
+  while (bars.children.length > inner.length) bars.lastElementChild.remove();
+  while (bars.children.length < inner.length) bars.append(copy("#bar"));
+  inner.forEach((progress, i) => fillBar(bars.children[i], progress));
   showAround(listing);
 }
 
@@ -277,16 +315,19 @@ async function launch(form) {
 function launched(form, job) {
   const link = Object.assign(document.createElement("a"), { href: `/jobs/${job.id}`, textContent: "Show" });
   $(".answer", form).replaceChildren("Launched. ", link);
-  const { filter, page } = list.dataset, belongs = page === "1" && (!filter || filter === job.state);
+  const { filter, function: name, q, page } = list.dataset;
+  const belongs = page === "1" && !q && (!filter || filter === job.state) && (!name || name === job.function);
   if (belongs && !shown().some((row) => row.dataset.id === job.id)) list.prepend(make(job));
   setTimeout(renew, 1000, form);
   clicks++;
   wake();
 }
 
-function sure(question) {
+function sure(question, note, label) {
   const dialog = $("#sure");
   $("#sure-question").textContent = question;
+  $("#sure-note").textContent = note;
+  $(".danger", dialog).textContent = label;
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {
@@ -296,7 +337,7 @@ function sure(question) {
 
 async function remove(form) {
   const row = form.closest("[data-id]"), next = row.nextElementSibling ?? row.previousElementSibling;
-  if (row.dataset.state === "started" && !(await sure("This job is running. Stop it and delete it?"))) return;
+  if (row.dataset.state === "started" && !(await sure("Delete this job?", "It is running, and is stopped first.", "Stop and delete"))) return;
   if (!list) return form.submit();
   row.ariaBusy = "true";
   const problem = await call(`/api/jobs/${row.dataset.id}`, { method: "DELETE" }).catch((error) => error);
@@ -310,12 +351,48 @@ async function remove(form) {
   wake();
 }
 
+async function actOnMany(form, button) {
+  const action = button.textContent, number = jobs(all.checked ? Number(list.dataset.total) : chosen().length);
+  if (!(await sure(`${action} ${number}?`, button.dataset.note, `${action} ${number}`))) return;
+  form.elements.confirmed.value = "1";
+  form.requestSubmit(button);
+}
+
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  const act = form.dataset.action === "delete" ? remove : list && form.dataset.function ? launch : null;
-  if (!act) return;
+  const asks = form === act && !form.elements.confirmed.value;
+  const does = form.dataset.action === "delete" ? remove : asks ? actOnMany : list && form.dataset.function ? launch : null;
+  if (!does) return;
   event.preventDefault();
-  act(form);
+  does(form, event.submitter);
+});
+
+document.addEventListener("change", ({ target }) => {
+  if (target === all) list.querySelectorAll(".pick input").forEach((box) => { box.checked = all.checked; });
+  else if (target.form === act) all.checked &&= target.checked;
+  if (target.form === act) showChosen();
+  if (target.matches("#filter select")) target.form.requestSubmit();
+});
+
+// The time of a launch: a person's own here, UTC on the way.
+document.addEventListener("formdata", ({ target, formData }) => {
+  const at = formData.get("scheduled_at");
+  if (at) formData.set("scheduled_at", new Date(at).toISOString());
+  else formData.delete("scheduled_at");
+  if (target.id === "filter") for (const [name, value] of [...formData]) if (!value) formData.delete(name);
+});
+
+for (const input of document.querySelectorAll("[name=scheduled_at]")) {
+  const at = new Date(`${input.value}Z`);
+  if (input.value) input.value = new Date(at - at.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
+  $(".zone", input.parentElement).textContent = `your time (${Intl.DateTimeFormat().resolvedOptions().timeZone})`;
+}
+
+document.addEventListener("click", ({ target }) => {
+  if (!target.matches(".copy")) return;
+  getSelection().selectAllChildren($("pre", target.closest("section")));
+  document.execCommand("copy"); // navigator.clipboard is for https only
+  target.textContent = "Copied";
 });
 
 // The browser's own check of the limits, in its own words, but beside the field.
@@ -326,4 +403,12 @@ document.addEventListener("invalid", (event) => {
 }, true);
 
 document.addEventListener("input", ({ target: { form } }) => form?.dataset.function && renew(form));
-document.querySelectorAll("form[data-function]").forEach(renew);
+addEventListener("pageshow", () => {
+  for (const form of document.forms) {
+    if (form.elements[KEY]) renew(form);
+    if (form === act) form.elements.confirmed.value = "";
+  }
+  if (act) showChosen();
+});
+document.documentElement.classList.add("js");
+$("[data-goes-on]")?.requestSubmit();

@@ -1,6 +1,7 @@
 """A real browser on a real server. What no page may ever do fails whichever test sees it."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,17 @@ from helpers import free_port
 from launchpad.board import Board
 from launchpad.index import Job
 
-PROGRESS = {"done": 1234, "total": 5000, "percent": 24.7, "message": HOSTILE, "rate": 61.7, "eta": 3723.4}
+INNER = {
+    "done": 12_340_000,
+    "total": 50_000_000,
+    "percent": 24.7,
+    "message": HOSTILE,
+    "rate": 3_100_000,
+    "eta": 3723.4,
+    "elapsed": 4.0,
+    "unit": "B",
+}
+PROGRESS = INNER | {"done": 1234, "total": 5000, "rate": 61.7, "unit": "line", "inner": [INNER]}
 TRACEBACK = f"Traceback (most recent call last):\n  File 'jobs.py', line 1\nValueError: {HOSTILE}"
 
 expect.set_options(timeout=15_000)
@@ -51,14 +62,15 @@ def all_states(board: Board, redis: Redis) -> dict[str, str]:
     """A job in each state, all of them with hostile text: their ids."""
     return {
         state: job_in(state, board, redis) for state in ("finished", "failed", "stopped", "canceled", "started")
-    } | {"queued": job_in("queued", board, redis)}
+    } | {"queued": job_in("queued", board, redis), "scheduled": job_in("scheduled", board, redis)}
 
 
 def job_in(state: str, board: Board, redis: Redis) -> str:
     """Make a job that is in a state, without the worker that would bring it there."""
-    id: str = board.launch("count_words", {"text": HOSTILE})[0]["id"]
+    at = datetime.now(UTC) + timedelta(hours=1) if state == "scheduled" else None
+    id: str = board.launch("count_words", {"text": HOSTILE}, at=at)[0]["id"]
     job = Job.fetch(id, redis)
-    if state == "queued":
+    if state in ("queued", "scheduled"):
         return id
     board._queue.remove(job)
     if state != "canceled":

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from playwright.sync_api import ConsoleMessage, Page, Request
 
-from helpers import answers, process, wait_until
+from helpers import PROJECT, answers, process, wait_until
 
 OpenPage = Callable[..., Page]
 
@@ -14,9 +15,9 @@ HOSTILE = "<img src=x onerror=\"document.title='hacked'\"></textarea>&amp; {{ 7*
 
 
 @contextmanager
-def server(port: int, redis_url: str) -> Iterator[str]:
+def server(port: int, redis_url: str, project: Path = PROJECT) -> Iterator[str]:
     """Run the server, and tell its URL."""
-    with process(["gunicorn", "--bind", f"127.0.0.1:{port}", "server:create_app()"], REDIS_URL=redis_url):
+    with process(["gunicorn", "--bind", f"127.0.0.1:{port}", "server:create_app()"], project, REDIS_URL=redis_url):
         wait_until(lambda: answers(f"http://127.0.0.1:{port}/healthz"))
         yield f"http://127.0.0.1:{port}"
 

