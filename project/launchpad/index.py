@@ -291,6 +291,11 @@ class Job(RQJob):
         pipeline.persist(self.key)  # RQ does it too, but only after this, and the index reads the time to live
         index(self.connection if pipeline is None else pipeline, self.id)
 
+    def retry(self, queue: Queue, pipeline: Pipeline) -> None:
+        """Queue the job again, with what its process has saved; the worker's copy is older, and would be written."""
+        self.get_meta()
+        super().retry(queue, pipeline)
+
     def cleanup(self, ttl: int | None = None, pipeline: Pipeline | None = None, remove_from_queue: bool = True) -> None:
         """Set the time to live, here and in the index."""
         super().cleanup(ttl, pipeline, remove_from_queue)

@@ -23,13 +23,13 @@ def run(module: str, function: str, arguments: dict[str, Any]) -> dict[str, Any]
         TypeError: it returned what cannot be a result.
         Exception: whatever the function raises.
     """
-    functions = collect(import_module(module))
-    if function not in functions:
-        raise LookupError(f"{module}.py has no function {function} with @job (any more)")
     if (job := get_current_job()) is not None:
         job.meta = {"attempt": job.meta.get("attempt", 0) + 1}
         job.save_meta()
         progress.report_to(job)
+    functions = collect(import_module(module))
+    if function not in functions:
+        raise LookupError(f"{module}.py has no function {function} with @job (any more)")
     return result_of(functions[function].call(**functions[function].typed(arguments)))
 
 

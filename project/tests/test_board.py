@@ -232,3 +232,13 @@ def test_a_failure_is_told_in_one_line() -> None:
     assert cause_of(ValueError("one two\nmore\n  lines: 3")) == "ValueError: one two"
     assert cause_of(ZeroDivisionError()) == "ZeroDivisionError"
     assert error_of("") == {"cause": "It failed.", "traceback": ""}
+
+
+def test_each_attempt_is_counted(board: Board, work: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(board.functions["wait"].__dict__, "retries", 2)
+    monkeypatch.setitem(board.functions["wait"].__dict__, "module", "no_such_module")
+    id = launch(board)
+    work()
+    job = board.get(id)
+    assert (job["state"], job["attempt"]) == ("failed", 3)
+    assert job["error"]["cause"] == "ModuleNotFoundError: No module named 'no_such_module'"
