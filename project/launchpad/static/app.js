@@ -367,7 +367,7 @@ document.addEventListener("submit", (event) => {
   does(form, event.submitter);
 });
 
-document.addEventListener("change", ({ target }) => {
+if (act) document.addEventListener("change", ({ target }) => {
   if (target === all) list.querySelectorAll(".pick input").forEach((box) => { box.checked = all.checked; });
   else if (target.form === act) all.checked &&= target.checked;
   if (target.form === act) showChosen();
