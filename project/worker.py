@@ -16,6 +16,7 @@ from rq.worker import HerokuWorker
 from rq.worker import Worker as PlainWorker
 
 import launchpad.runner  # noqa: F401 - so that the processes of the jobs find it imported
+from launchpad import shipper
 from launchpad.scheduler import Scheduler
 from launchpad.settings import Settings
 
@@ -47,6 +48,11 @@ class Worker(HerokuWorker if hasattr(signal, "SIGRTMIN") else PlainWorker):  # t
         """Tell Redis, and then the health check, which looks at the age of a file."""
         super().heartbeat(*args, **kwargs)
         HEARTBEAT.touch()
+
+    def fork_work_horse(self, *args: Any, **kwargs: Any) -> None:
+        """Fork the process of a job; somebody must be there to take its log."""
+        shipper.ensure(self.connection)
+        super().fork_work_horse(*args, **kwargs)
 
     def _start_scheduler(self, burst: bool = False, *args: Any, **kwargs: Any) -> None:
         """Start our scheduler instead of RQ's, and always: RQ starts only the one that gets the lock."""

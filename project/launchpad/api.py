@@ -13,6 +13,7 @@ from launchpad.index import STATES
 
 MAX_PAGE = 10**9
 MAX_PER_PAGE = 200
+MAX_LINES = 10**10 - 1
 # Bytes of a body that is not a file: arguments are kept in Redis, in memory.
 MAX_ARGUMENTS = 16 * 1024 * 1024
 
@@ -70,6 +71,17 @@ def list_jobs() -> Response:
 def get_job(id: str) -> Response:
     """Tell one job. Errors: 404 no such job, 503 no Redis."""
     return jsonify(board().get(id))
+
+
+@bp.get("/api/jobs/<id>/log")
+def get_log(id: str) -> Response:
+    """Tell what a job has printed, logged and warned of, line by line, up to 2,000 lines.
+
+    Query: `after`, the number of lines that were read already: `next` of the last answer. `complete` says that the
+    job has ended and that this was all.
+    Errors: 400 malformed, 404 no such job, 503 no Redis.
+    """
+    return jsonify(board().log(id, _number("after", 0, MAX_LINES, least=0)))
 
 
 @bp.delete("/api/jobs/<id>")
@@ -168,8 +180,8 @@ def _multipart() -> tuple[str, str | None, str, Any]:
     return name, at, "parse_form", form
 
 
-def _number(name: str, default: int, most: int) -> int:
+def _number(name: str, default: int, most: int, least: int = 1) -> int:
     text = request.args.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= most):
-        raise BadRequest(f"{name} is a number from 1 to {most}.")
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and least <= int(text) <= most):
+        raise BadRequest(f"{name} is a number from {least} to {most}.")
     return int(text)

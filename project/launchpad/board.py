@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from math import ceil
+from math import ceil, inf
 from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
@@ -19,14 +19,18 @@ from rq.job import Job as RQJob
 from rq.job import JobStatus
 from rq.registry import CanceledJobRegistry
 from rq.results import Result
+from rq.utils import utcparse
 
+from launchpad import log
 from launchpad.catalog import Function
 from launchpad.index import Job, View, ids_before, index, queue_of, view_jobs, view_page
 from launchpad.representation import FIELDS, read_description, represent
 from launchpad.settings import Settings
+from launchpad.shipper import KEY
 
 PATIENCE = 2.0  # seconds that a person waits for a running job to stop
 PER_PAGE = 20
+ENDED = ("finished", "failed", "stopped", "canceled")
 BATCH = 100  # ids that an action on many jobs reads at a time
 
 
@@ -98,6 +102,23 @@ class Board:
         if not found:
             raise JobNotFound(f"There is no job {id}.")
         return found[0] | {"arguments": _arguments(self._fetch(id)) or found[0]["arguments"]}
+
+    def log(self, id: str, after: int) -> dict[str, Any]:
+        """Answer what a job has printed after its first lines, of which the caller has read `after`.
+
+        Raises:
+            JobNotFound: there is none.
+        """
+        with self.redis.pipeline() as pipe:
+            pipe.hmget(Job.key_for(_checked(id)), "status", "ended_at")
+            pipe.xrange(KEY + id, f"{after}-1", count=log.PAGE)
+            (state, ended_at), entries = pipe.execute()
+        if not state:
+            raise JobNotFound(f"There is no job {id}.")
+        lines, last, whole = log.read(entries, after)
+        silent = state == b"finished" and not (entries or after)
+        late = not lines and _passed(ended_at) > log.LATE  # who writes the log was lost together with the worker
+        return {"lines": lines, "next": last, "complete": state.decode() in ENDED and (whole or silent or late)}
 
     def many(self, ids: list[str], function: str | None = None) -> dict[str, Any]:
         """Answer those of these jobs that exist, as a list with the counts of all, or of all of a function."""
@@ -301,6 +322,11 @@ def _arguments(job: RQJob) -> dict[str, Any]:
             arguments: dict[str, Any] = job.args[2]
             return arguments
     return {}
+
+
+def _passed(time: bytes) -> float:
+    """Tell how many seconds have passed since a time of RQ's, or that it has never been."""
+    return (datetime.now(UTC) - utcparse(time.decode()).replace(tzinfo=UTC)).total_seconds() if time else inf
 
 
 def _is_id(text: str) -> bool:

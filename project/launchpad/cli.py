@@ -1,6 +1,7 @@
 """The terminal: `flask launch NAME --option value`, with a command for each function of the catalog."""
 
 import json
+import sys
 import time
 from datetime import UTC, datetime
 from functools import partial
@@ -96,7 +97,7 @@ def _follow_to_its_end(board: Board, job: dict[str, Any], port: int) -> None:
     click.echo(f"Job {job['id']}", err=True)
     try:
         with Bar(job) as bar:
-            while job["state"] in (*WAITING, "started"):
+            while job["state"] in (*WAITING, "started") or not bar.complete:
                 time.sleep(POLL)
                 job = _look_again(board, bar, job)
     except KeyboardInterrupt:
@@ -112,6 +113,7 @@ def _follow_to_its_end(board: Board, job: dict[str, Any], port: int) -> None:
 def _look_again(board: Board, bar: "Bar", job: dict[str, Any]) -> dict[str, Any]:
     try:
         job = board.get(job["id"])
+        bar.print_log(board.log(job["id"], bar.printed))
         bar.show(job)
     except (ConnectionError, TimeoutError):  # the job outlives an outage of Redis, and so do we
         bar.show(job, "Redis cannot be reached; trying again")
@@ -123,12 +125,19 @@ class Bar(tqdm):  # type: ignore[type-arg]
 
     def __init__(self, job: dict[str, Any]):
         self._job, self._text = job, ""
+        self.printed, self.complete = 0, False  # how much of the log
         super().__init__(dynamic_ncols=True)
 
     def show(self, job: dict[str, Any], text: str = "") -> None:
         """Show a job as it is now, perhaps with a text instead of its own."""
         self._job, self._text = job, text
         self.refresh()
+
+    def print_log(self, log: dict[str, Any]) -> None:
+        """Print the next lines of the job's log above the bar."""
+        if log["lines"]:
+            self.write("\n".join(line["text"] for line in log["lines"]), file=sys.stderr)
+        self.printed, self.complete = log["next"], log["complete"]
 
     @property
     def format_dict(self) -> dict[str, Any]:

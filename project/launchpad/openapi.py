@@ -15,11 +15,12 @@ from flask import Blueprint, Flask, Response, current_app, render_template
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
-from launchpad.api import MAX_PAGE, MAX_PER_PAGE
+from launchpad.api import MAX_LINES, MAX_PAGE, MAX_PER_PAGE
 from launchpad.board import PER_PAGE
 from launchpad.catalog import Function
 from launchpad.index import STATES
 from launchpad.security import OPEN_PATHS, SAFE_METHODS
+from launchpad.shipper import LEVELS
 
 Schema = dict[str, Any]
 
@@ -101,6 +102,12 @@ SCHEMAS: dict[str, Schema] = {
         **dict.fromkeys(("page", "pages", "total"), INTEGER),
         workers=_object("How many there are, and how many of them run a job.", total=INTEGER, busy=INTEGER),
     ),
+    "Log": _object(
+        "Lines of a log, and how to ask for the next.",
+        lines=_list(_object("A line.", time=TIME, level={"enum": sorted(set(LEVELS))}, text=TEXT)),
+        next=INTEGER,
+        complete={"type": "boolean"},
+    ),
     "Health": _object("The server serves.", server=OK),
     "Readiness": _object("Redis answers, and so many workers run.", redis=OK, workers=INTEGER),
     "Problem": {
@@ -117,6 +124,7 @@ ANSWERS: dict[str, dict[int, str]] = {
     "launch_job": {202: "Job", 200: "Job"},
     "list_jobs": {200: "Listing"},
     "get_job": {200: "Job"},
+    "get_log": {200: "Log"},
     "delete_job": {204: ""},
     "stop_job": {202: "Job"},
     "retry_job": {202: "Job"},
@@ -125,6 +133,7 @@ ANSWERS: dict[str, dict[int, str]] = {
 }
 KEY = "The same key again answers the same job, and launches no other."
 PARAMETERS: dict[str, list[Schema]] = {
+    "get_log": [_query("after", "How many lines were read already.", **INTEGER, minimum=0, maximum=MAX_LINES)],
     "launch_job": [{"name": "Idempotency-Key", "in": "header", "description": KEY, "schema": TEXT}],
     "list_jobs": [
         _query("id", "Only these jobs; unknown ids are left out.", **_list(TEXT), maxItems=MAX_PER_PAGE),

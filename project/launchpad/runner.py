@@ -6,7 +6,7 @@ from typing import Any
 
 from rq import get_current_job
 
-from launchpad import progress
+from launchpad import log, progress
 from launchpad.catalog import collect
 
 MAX_RESULT = 1024 * 1024  # bytes; Redis holds results in memory, and the page shows them
@@ -23,10 +23,16 @@ def run(module: str, function: str, arguments: dict[str, Any]) -> dict[str, Any]
         TypeError: it returned what cannot be a result.
         Exception: whatever the function raises.
     """
-    if (job := get_current_job()) is not None:
-        job.meta = {"attempt": job.meta.get("attempt", 0) + 1}
+    if (job := get_current_job()) is None:
+        return _call(module, function, arguments)
+    job.meta = {"attempt": job.meta.get("attempt", 0) + 1}
+    with log.captured(job):
         job.save_meta()
         progress.report_to(job)
+        return _call(module, function, arguments)
+
+
+def _call(module: str, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
     functions = collect(import_module(module))
     if function not in functions:
         raise LookupError(f"{module}.py has no function {function} with @job (any more)")

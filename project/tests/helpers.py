@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.request import urlopen
 
 from playwright.sync_api import Browser, Playwright
@@ -45,12 +45,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(command: list[str], cwd: Path = PROJECT, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    command: list[str], cwd: Path = PROJECT, stdout: IO[bytes] | None = None, **environ: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command in project/, and end it and its children afterwards."""
     child = subprocess.Popen(
         [str(BIN / command[0]), *command[1:]],
         cwd=cwd,
         env=os.environ | {"PYTHONWARNINGS": "default"} | environ,
+        stdout=stdout,
         start_new_session=True,
     )
     try:

@@ -55,6 +55,7 @@ def place_order(
 
 @job()
 def fail(follow: str, app: str, options: str) -> None:
+    print("It begins.")
     raise ValueError(f"{follow} {app} {options}\\nmore of it")
 '''
 ORDER = {  # what is typed, and what arrives in the function
@@ -184,12 +185,13 @@ def test_following_shows_the_bar_and_prints_the_result(redis_url: str) -> None:
     assert (done.returncode, json.loads(done.stdout)) == (0, {"ä": 2, "b": 1})
 
 
-def test_following_a_job_that_fails_tells_its_cause_in_a_line(copy: Path, redis_url: str) -> None:
+def test_following_a_job_that_fails_prints_its_log_and_its_cause_in_a_line(copy: Path, redis_url: str) -> None:
     with process(WORKER, cwd=copy, REDIS_URL=redis_url):
         # Its parameter --follow is its own; -f is still ours.
         options = ["--follow", "one", "--app", "two", "--options", "three", "-f"]
         done = flask("launch", "fail", *options, redis_url=redis_url, cwd=copy)
     assert (done.returncode, done.stdout) == (1, "")
+    assert "\nIt begins.\n" in done.stderr
     assert done.stderr.endswith("]\nError: ValueError: one two three\n")
 
 
