@@ -47,7 +47,7 @@ def test_a_scheduled_job_waits_for_its_time_and_then_runs(board: Board, worker: 
 
 
 def test_a_scheduled_job_survives_the_workers(board: Board, redis_url: str) -> None:
-    id = launch(board, 1, at=soon(1))
+    id = launch(board, 1, at=soon(8))
     with process(WORKER, REDIS_URL=redis_url) as first:
         wait_until(lambda: board.page()["workers"]["total"])
         first.kill()
