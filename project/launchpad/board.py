@@ -103,6 +103,15 @@ class Board:
             raise JobNotFound(f"There is no job {id}.")
         return found[0] | {"arguments": _arguments(self._fetch(id)) or found[0]["arguments"]}
 
+    def attempts(self, id: str) -> list[dict[str, str]]:
+        """Tell when each of the last attempts to run a job started, and if it raised, when and what.
+
+        Raises:
+            JobNotFound: there is no such job.
+        """
+        attempts: list[dict[str, str]] = self._fetch(id).meta.get("attempts", [])
+        return attempts
+
     def log(self, id: str, after: int) -> dict[str, Any]:
         """Answer what a job has printed after its first lines, of which the caller has read `after`.
 

@@ -122,7 +122,11 @@ def job(id: str) -> str:
     """Show one job."""
     found = board().get(id)
     return render_template(
-        "job.html", job=found, listing=board().many([id]), known=found["function"] in board().functions
+        "job.html",
+        job=found,
+        earlier=board().attempts(id)[:-1],
+        listing=board().many([id]),
+        known=found["function"] in board().functions,
     )
 
 

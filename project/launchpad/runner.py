@@ -1,6 +1,7 @@
 """What surrounds a function in the worker. RQ calls `run`, and `run` calls the function."""
 
 import json
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
@@ -10,6 +11,8 @@ from launchpad import log, progress
 from launchpad.catalog import collect
 
 MAX_RESULT = 1024 * 1024  # bytes; Redis holds results in memory, and the page shows them
+MAX_ATTEMPTS = 20  # of a job whose times are kept
+LONG = 200  # characters of what ended an attempt
 
 
 def run(module: str, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -25,11 +28,21 @@ def run(module: str, function: str, arguments: dict[str, Any]) -> dict[str, Any]
     """
     if (job := get_current_job()) is None:
         return _call(module, function, arguments)
-    job.meta = {"attempt": job.meta.get("attempt", 0) + 1}
+    attempts = [*job.meta.get("attempts", []), {"started_at": _now()}]
+    job.meta = {"attempt": job.meta.get("attempt", 0) + 1, "attempts": attempts[-MAX_ATTEMPTS:]}
     with log.captured(job):
         job.save_meta()
         progress.report_to(job)
-        return _call(module, function, arguments)
+        try:
+            return _call(module, function, arguments)
+        except BaseException as error:
+            attempts[-1] |= {"ended_at": _now(), "cause": f"{type(error).__name__}: {error}"[:LONG]}
+            job.save_meta()
+            raise
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 def _call(module: str, function: str, arguments: dict[str, Any]) -> dict[str, Any]:

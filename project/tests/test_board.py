@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from flask import Flask
 from redis import Redis
 from rq.job import JobStatus
 from rq.timeouts import JobTimeoutException
@@ -153,11 +154,11 @@ def test_jobs_stopped_and_deleted_at_any_moment_end_true_and_leave_nothing(
     board: Board, redis: Redis, worker: Waiter
 ) -> None:
     chance = random.Random(7)
-    ids = [launch(board, 1) for _ in range(24)]
+    ids = [launch(board, 1) for _ in range(50)]
     doomed, stopped = ids[::4], ids[1::2]
 
     def act(action: Callable[[str], Any], id: str) -> None:
-        threading.Event().wait(chance.uniform(0, 6))
+        threading.Event().wait(chance.uniform(0, 12))
         with suppress(WrongState):
             action(id)
 
@@ -235,7 +236,9 @@ def test_a_failure_is_told_in_one_line() -> None:
     assert error_of("") == {"cause": "It failed.", "traceback": ""}
 
 
-def test_each_attempt_is_counted(board: Board, work: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_attempt_is_counted_and_shown(
+    app: Flask, board: Board, work: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(board.functions["wait"].__dict__, "retries", 2)
     monkeypatch.setitem(board.functions["wait"].__dict__, "module", "no_such_module")
     id = launch(board)
@@ -243,3 +246,15 @@ def test_each_attempt_is_counted(board: Board, work: Callable[[], None], monkeyp
     job = board.get(id)
     assert (job["state"], job["attempt"]) == ("failed", 3)
     assert job["error"]["cause"] == "ModuleNotFoundError: No module named 'no_such_module'"
+    attempts = board.attempts(id)
+    assert [attempt["cause"] for attempt in attempts] == [job["error"]["cause"]] * 3
+    times = [time for attempt in attempts for time in (attempt["started_at"], attempt["ended_at"])]
+    assert times == sorted(times)
+    board.retry(id)
+    work()
+    assert len(board.attempts(id)) == board.get(id)["attempt"] == 6
+    page = app.test_client().get(f"/jobs/{id}").text
+    for number in range(1, 6):
+        assert f"Attempt {number} started" in page
+        assert f"Attempt {number} failed" in page
+    assert "Attempt 6 started" in page
