@@ -15,8 +15,8 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest, NotFound, UnprocessableEntity
 
-from launchpad.api import MAX_PER_PAGE, time_of
-from launchpad.board import Board, JobNotFound, QueueFull
+from launchpad.api import MAX_PER_PAGE, board, time_of
+from launchpad.board import JobNotFound, QueueFull
 from launchpad.catalog import Function, InvalidArguments
 from launchpad.forms import as_text
 from launchpad.index import STATES
@@ -43,12 +43,6 @@ class View(NamedTuple):
     state: str | None
     function: str | None
     q: str
-
-
-def board() -> Board:
-    """The board of this application."""
-    found: Board = current_app.extensions["board"]
-    return found
 
 
 @bp.get("/")

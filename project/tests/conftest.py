@@ -77,6 +77,7 @@ def client(app: Flask) -> Iterator[FlaskClient]:
     """A client of the web application, in this process."""
     with app.test_client() as client:
         yield client
+    app.extensions["board"].redis.close()
 
 
 @pytest.fixture

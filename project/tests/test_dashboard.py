@@ -33,13 +33,6 @@ def app(settings: Settings) -> Flask:
 
 
 @pytest.fixture
-def client(app: Flask) -> Iterator[FlaskClient]:
-    with app.test_client() as client:
-        yield client
-    app.extensions["board"].redis.close()
-
-
-@pytest.fixture
 def queue(redis: Redis) -> rq.Queue:
     return rq.Queue(connection=redis, job_class=Job, serializer="json")
 
