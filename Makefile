@@ -7,7 +7,7 @@ PIN = uv pip compile --quiet --upgrade --universal --python-version 3.11 --gener
 # Make looks at the dates of files, so this one stands for the environment; its name, for the Python it was made with.
 READY = $(VENV)/made-with-$(subst /,_,$(PYTHON))
 
-.PHONY: help run test lint bench figure requirements
+.PHONY: help run test lint audit bench figure requirements
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -24,15 +24,19 @@ lint: $(READY) ## check style, types and the Dockerfile
 	$(VENV)/bin/mypy
 	$(VENV)/bin/hadolint project/Dockerfile
 
-bench: $(READY) ## measure what our pieces cost
-	$(VENV)/bin/python project/benchmarks/bench.py
+audit: $(READY) ## ask PyPI for known weaknesses of the packages in the image
+	$(VENV)/bin/uvx pip-audit@2.9.0 --strict --disable-pip --require-hashes --requirement project/requirements.txt
 
-figure: $(READY) ## make figure/demo.png anew, in a real browser
+bench: $(READY) ## measure what ours cost beside what others use, or some of it: BENCH="jobs status"
+	$(VENV)/bin/python project/benchmarks/bench.py $(BENCH)
+
+figure: $(READY) ## make the pictures in figure/ anew, in a real browser
 	$(VENV)/bin/python project/tests/browser/figure.py
 
 requirements: $(READY) ## raise the pinned versions of all packages
 	cd project && ../$(VENV)/bin/$(PIN) requirements.in -o requirements.txt
 	cd project && ../$(VENV)/bin/$(PIN) requirements-dev.in -o requirements-dev.txt
+	cd project/benchmarks && ../../$(VENV)/bin/$(PIN) peers.in -o peers.txt
 
 $(READY): project/requirements.txt project/requirements-dev.txt
 	@found=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); \

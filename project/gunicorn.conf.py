@@ -2,10 +2,14 @@
 
 import os
 
-# Requests are short and wait for Redis: threads do, and a second process goes on where one is stuck.
+# Requests are short and wait for Redis: threads do, and a second process goes on where one is stuck. There are many
+# of them because each slow upload keeps one.
 workers = 2
 worker_class = "gthread"
-threads = 8
+threads = 64
+
+# Seconds that a connection is kept for the next request: a page on which nothing happens asks every five.
+keepalive = 15
 
 # The app is made once, before the processes are forked: a wrong setting stops the start, with its one line.
 preload_app = True
@@ -19,7 +23,7 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 # The control socket wants a home directory to write to; our user has none.
 control_socket_disable = True
 
-# Nobody's word is taken for the client's address or for https. Behind a proxy, put the proxy's address here.
+# gunicorn takes nobody's word for the client's address or for https; the app does, if TRUSTED_PROXIES says so.
 forwarded_allow_ips = ""
 
 # No access log (the default): it would be polls and health checks, and hide everything else.

@@ -22,9 +22,9 @@ from pydantic import Field
 
 from launchpad.settings import Settings
 
-# The same words as in docker-compose.yml.
+# The same words as in docker-compose-development.yml.
 WORKER = """
-    rq worker --with-scheduler --worker-class worker.Worker --job-class launchpad.index.Job
+    rq worker --with-scheduler --worker-class worker.ForkingWorker --job-class launchpad.index.Job
     --connection-class worker.WorkerRedis --serializer json
     --worker-ttl 30 --job-monitoring-interval 5 --maintenance-interval 10 default
 """
@@ -93,8 +93,10 @@ def main() -> None:
     signals = note_signals()
     data = Path(".data").resolve()
     data.mkdir(exist_ok=True)
+    files_url = os.environ.get("FILES_URL") or str(data / "files")
     # TMPDIR: the worker touches a file there, which in /tmp may be another user's.
-    parts = Parts({**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(data)})
+    parts = Parts({**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(data), "FILES_URL": files_url})
+    show("system", f"files: FILES_URL={files_url}")
     try:
         start(parts, settings, data)
         while not signals and not parts.ended():

@@ -3,7 +3,8 @@
 from flask import Flask
 
 import jobs
-from launchpad import api, cli, errors, openapi, pages, security
+from launchpad import api, cli, errors, openapi, pages, security, uploads
+from launchpad.answers import Answers
 from launchpad.board import Board
 from launchpad.catalog import collect
 from launchpad.settings import Settings
@@ -18,7 +19,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the most frequent word stays the first
     app.extensions["settings"] = settings
     app.extensions["board"] = Board(settings, collect(jobs))
+    app.extensions["answers"] = Answers(app.extensions["board"].redis)
     security.protect(app, settings)
+    uploads.register(app)
     app.register_blueprint(pages.bp)
     app.register_blueprint(api.bp)
     app.register_blueprint(openapi.bp)

@@ -1,30 +1,62 @@
-"""The worker: takes jobs from the queue and runs each in a process of its own. The container `worker` runs it.
+"""The worker: takes jobs from the queue and runs them in another process. The container `worker` runs it.
 
-It does not import `jobs`: the process that is forked for a job does, and so runs the newest source. What all jobs
-need (pydantic, tqdm) is imported here, once.
+It does not import `jobs`: the process that it forks does. What all jobs need (pydantic, tqdm) is imported here, once.
 """
 
+import ctypes
+import faulthandler
+import os
 import signal
+import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 from redis import Redis
 from redis.backoff import ConstantBackoff
+from redis.exceptions import OutOfMemoryError
 from redis.retry import Retry
+from rq.executions import Execution
+from rq.job import Job
+from rq.queue import Queue
+from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
+from rq.utils import now
 from rq.worker import HerokuWorker
 from rq.worker import Worker as PlainWorker
 
 import launchpad.runner  # noqa: F401 - so that the processes of the jobs find it imported
 from launchpad import shipper
+from launchpad.kept_horse import KeptHorse
 from launchpad.scheduler import Scheduler
 from launchpad.settings import Settings
 
 HEARTBEAT = Path(tempfile.gettempdir(), "worker-heartbeat")
+PATIENCE = 120  # times that the worker tries, each second, to reach Redis
+GRACE = 5  # seconds that a job whose time is over has to clean up, before its process is ended
+SHUTDOWN = {signal.SIGRTMIN} if hasattr(signal, "SIGRTMIN") else set()  # macOS has none
+
+
+class Patience(Retry):
+    """Try again each second: for two minutes while Redis is away, and for as long as it is full.
+
+    RQ's worker would end at the first write that is refused for want of memory, and the end of its job be lost.
+    """
+
+    def call_with_retry(self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False) -> Any:
+        """Do it; `fail` disconnects, and in a transaction that watches something raises WatchError."""
+        while True:
+            try:
+                return super().call_with_retry(do, fail, is_retryable, with_failure_count)
+            except OutOfMemoryError as error:
+                time.sleep(1)
+                fail(error, 1) if with_failure_count else fail(error)
 
 
 class WorkerRedis(Redis):
-    """A connection that outlives a restart of Redis: the job goes on, and the worker too."""
+    """A connection that outlives a restart of Redis, and times without memory: the job goes on, and the worker too."""
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:
@@ -34,25 +66,179 @@ class WorkerRedis(Redis):
             SystemExit: a setting is wrong.
         """
         Settings.from_environ()
-        retry = Retry(ConstantBackoff(1), 120)
+        retry = Patience(ConstantBackoff(1), PATIENCE)
         return super().from_url(url, retry=retry, health_check_interval=30, **kwargs)  # type: ignore[return-value]
+
+
+@contextmanager
+def shutdown_waits() -> Iterator[None]:
+    """Hold back the signal that tells the process of a job that its worker is to end."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SHUTDOWN)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SHUTDOWN)
+
+
+class JobTimeout(BaseException):
+    """The time of a job is over. No Exception, as RQ's is: many a job would take that for an error of its own."""
+
+
+class TimeLimit(UnixSignalDeathPenalty):
+    """RQ's limit of time, which a job cannot swallow."""
+
+    _over = False
+
+    def setup_death_penalty(self) -> None:
+        """Start the clock, unless it runs for a shutdown that was asked for before the job began: there is one only."""
+        with shutdown_waits():
+            if not signal.getitimer(signal.ITIMER_REAL)[0]:
+                super().setup_death_penalty()
+
+    def handle_death_penalty(self, *signal: Any) -> None:
+        """Interrupt the job; anything else that has a limit, as RQ does."""
+        if self._exception is JobTimeoutException:
+            self._over = True
+            raise JobTimeout(f"Task exceeded maximum timeout value ({self._timeout} seconds)")
+        super().handle_death_penalty(*signal)
+
+    def __exit__(self, type: Any, value: Any, traceback: Any) -> None:
+        """Stop the clock; a job that has swallowed the interruption is told again."""
+        super().__exit__(type, value, traceback)
+        if self._over and type is not JobTimeout:
+            self.handle_death_penalty()
 
 
 # HerokuWorker: on SIGTERM the job gets six seconds and is then failed, or queued again if it has retries. RQ's plain
 # worker waits for the job, however long, until Docker kills both and the job is left as if it were running.
-# macOS has no SIGRTMIN, with which it asks the job.
-class Worker(HerokuWorker if hasattr(signal, "SIGRTMIN") else PlainWorker):  # type: ignore[misc]
-    """RQ's worker, one process per job, that shows its container that it is alive."""
+class ForkingWorker(HerokuWorker if SHUTDOWN else PlainWorker):  # type: ignore[misc]
+    """RQ's worker, one process per job, that shows its container that it is alive, and records each end of a job.
+
+    For development: each job imports `jobs.py` anew.
+    """
+
+    death_penalty_class = TimeLimit
+    log_result_lifespan = False  # a line for each job that says what never changes
+    has_reported = False  # whether the process of a job has said itself that its end is recorded
+    _is_told = False  # whether it knows that the worker is to end
 
     def heartbeat(self, *args: Any, **kwargs: Any) -> None:
         """Tell Redis, and then the health check, which looks at the age of a file."""
         super().heartbeat(*args, **kwargs)
         HEARTBEAT.touch()
 
+    def get_heartbeat_ttl(self, *args: Any, **kwargs: Any) -> int:
+        """Tell for how long a sign of life holds: as long as Redis may be away, or RQ takes a live job for lost."""
+        return int(super().get_heartbeat_ttl(*args, **kwargs)) + PATIENCE
+
     def fork_work_horse(self, *args: Any, **kwargs: Any) -> None:
         """Fork the process of a job; somebody must be there to take its log."""
         shipper.ensure(self.connection)
-        super().fork_work_horse(*args, **kwargs)
+        with shutdown_waits():  # or it would kill a process that is not ready yet, or be lost on it
+            super().fork_work_horse(*args, **kwargs)
+
+    def setup_work_horse_signals(self) -> None:
+        """Be ready, in the process of a job, to hear that the worker is to end."""
+        super().setup_work_horse_signals()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SHUTDOWN)
+
+    def main_work_horse(self, job: Job, queue: Queue) -> None:
+        """Be the process of a job; end with the worker, or else there may soon be two of this job."""
+        faulthandler.enable()  # a crash tells the job's log where it was
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; elsewhere it counts as alive, and goes on
+            if os.getppid() != self.pid:
+                os._exit(1)
+        super().main_work_horse(job, queue)
+
+    def prepare_job_execution(self, job: Job, *args: Any, **kwargs: Any) -> None:
+        """Write that a job has started; but a worker that slept between taking and starting it was given up."""
+        if self.connection.hget(job.key, "status") in (None, b"failed"):
+            with self.connection.pipeline() as pipe:
+                self.cleanup_execution(job, pipe, self.execution)
+                pipe.execute()
+            os._exit(0)
+        super().prepare_job_execution(job, *args, **kwargs)
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Tell the process of the job that the worker is to end."""
+        self._is_told = bool(self.horse_pid)
+        super().handle_warm_shutdown_request()
+
+    def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
+        """Wait for the process of a job, and record how it ended, if it has not done so itself."""
+        if self._stop_requested and not self._is_told:  # when it was asked for, there was no process
+            self.handle_warm_shutdown_request()
+        super().monitor_work_horse(job, queue, execution)
+        # RQ takes exit status 0 for an end that was recorded, but the job may have called os._exit(0).
+        if not self.has_reported and self._is_open(execution) and Job.exists(job.id, self.connection):
+            job.ended_at = now()
+            self.handle_job_failure(job, queue, exc_string="Work-horse terminated unexpectedly", execution=execution)
+
+    def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        """End the process of a job with its children; RQ would end the worker, too, if it has just been forked."""
+        if self.horse_pid:
+            with suppress(OSError):  # it has ended
+                os.setpgid(self.horse_pid, self.horse_pid)
+            super().kill_horse(sig)
+
+    def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
+        """Tell Redis that a job is alive, and end it when it is overdue: RQ would wait for a minute.
+
+        JobTimeout waits for Python's next step, which may be far away in a long call of C, and may be swallowed over
+        and over. SIGABRT waits for nothing, and makes faulthandler tell the job's log where it was.
+        """
+        began = time.monotonic()
+        super().maintain_heartbeats(job, execution)
+        redis_was_away = time.monotonic() - began > 1  # then the job may have ended, and only wait to say so
+        if self._is_overdue(job) and not redis_was_away:
+            self.kill_horse(signal.SIGABRT)
+        if not Job.exists(job.id, self.connection):  # deleted by somebody who did not stop it
+            self.kill_horse()
+
+    def handle_work_horse_killed(self, job: Job, retpid: int | None, *how: Any) -> None:
+        """End what the process of a job has left behind: a killed job would go on in its children."""
+        super().handle_work_horse_killed(job, retpid, *how)
+        if retpid:
+            with suppress(ProcessLookupError, PermissionError):  # macOS: not permitted, for a zombie
+                os.killpg(retpid, signal.SIGKILL)
+
+    def handle_execution_ended(self, job: Job, *args: Any) -> None:
+        """Begin to record the end of a job, in its process; that would bring back one that was deleted meanwhile."""
+        if not Job.exists(job.id, self.connection):
+            os._exit(0)
+        super().handle_execution_ended(job, *args)
+
+    def handle_job_success(self, job: Job, queue: Queue, started_job_registry: Any, execution: Execution) -> None:
+        """Record a success, unless this run was given up: the job has failed, or runs elsewhere."""
+        if self._is_open(execution):
+            super().handle_job_success(job, queue, started_job_registry, execution)
+
+    def handle_job_failure(
+        self,
+        job: Job,
+        queue: Queue,
+        started_job_registry: Any = None,
+        exc_string: str = "",
+        execution: Execution | None = None,
+    ) -> None:
+        """Record a failure once, and with its reason: RQ knows only that the process has ended."""
+        if execution and not self._is_open(execution):
+            self._stopped_job_id = None
+            return  # it was killed just after it had recorded its end, or was given up
+        if exc_string.startswith("Work-horse") and self._is_overdue(job):
+            exc_string = f"JobTimeout: Task exceeded maximum timeout value ({job.timeout} seconds)"
+        exc_string = exc_string.encode(errors="backslashreplace").decode()  # or RQ could not write it down
+        super().handle_job_failure(job, queue, started_job_registry, exc_string, execution)
+
+    def _is_overdue(self, job: Job) -> bool:
+        limit = job.timeout or -1  # which is RQ's word for none
+        return 0 < limit <= (now() - (job.started_at or now())).total_seconds() - GRACE
+
+    def _is_open(self, execution: Execution) -> bool:
+        """Tell whether nobody has recorded the end of this run: that would have removed it."""
+        key = execution.job.started_job_registry.key
+        return self.connection.zscore(key, execution.composite_key) is not None
 
     def _start_scheduler(self, burst: bool = False, *args: Any, **kwargs: Any) -> None:
         """Start our scheduler instead of RQ's, and always: RQ starts only the one that gets the lock."""
@@ -63,3 +249,21 @@ class Worker(HerokuWorker if hasattr(signal, "SIGRTMIN") else PlainWorker):  # t
             self.scheduler.release_locks()
         else:
             self.scheduler.start()
+
+
+def has_pidfd() -> bool:
+    """Tell whether the system can watch a process by a file: Linux does since 5.3, unless a sandbox forbids it."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+if has_pidfd():  # and elsewhere than on Linux, a horse that is kept could outlive its worker
+
+    class Worker(KeptHorse, ForkingWorker):  # type: ignore[misc]
+        """The worker for production: one process runs many jobs."""
+
+else:
+    Worker = ForkingWorker  # type: ignore[misc]

@@ -1,15 +1,20 @@
 """The JSON API, for scripts and for the page itself, and the health checks."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request, url_for
+from flask import Blueprint, Response, current_app, jsonify, request, send_file, url_for
 from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge, UnsupportedMediaType
 
+from launchpad.answers import Answers
 from launchpad.board import PER_PAGE, Board
 from launchpad.catalog import InvalidArguments
 from launchpad.errors import problem
+from launchpad.files import media_type
 from launchpad.index import STATES
+from launchpad.results import IMAGES
+from launchpad.uploads import read_form
 
 MAX_PAGE = 10**9
 MAX_PER_PAGE = 200
@@ -26,6 +31,26 @@ def board() -> Board:
     return found
 
 
+def kept(make: Callable[[], Any]) -> Response:
+    """Answer the JSON of what `make` answers, or has answered to the same question if nothing has changed since."""
+    answers: Answers = current_app.extensions["answers"]
+    question = f"{request.path}?".encode() + request.query_string
+    return Response(answers.answer(question, lambda: current_app.json.dumps(make())), mimetype="application/json")
+
+
+@bp.after_request
+def _if_changed(response: Response) -> Response:
+    """Answer 304 to who has this already: a page asks again and again, and mostly nothing has changed."""
+    if request.method == "GET" and response.status_code == 200 and not response.direct_passthrough:
+        response.headers["Cache-Control"] = "no-cache"  # it asks each time
+        response.add_etag()
+        if (known := request.headers.get("If-None-Match")) == response.headers["ETag"]:
+            response.status_code = 304
+        elif known:  # a weak one, or several; it takes ten times as long
+            response.make_conditional(request)
+    return response
+
+
 @bp.get("/api/functions")
 def list_functions() -> Response:
     """Tell the functions that can be launched, with their parameters as JSON Schema."""
@@ -37,7 +62,8 @@ def list_functions() -> Response:
 def launch_job() -> tuple[Response, int, dict[str, str]]:
     """Launch a job: 202 and the job; 200 and the same job for an Idempotency-Key that was used before.
 
-    Errors: 400 malformed, 404 no such function, 413, 415, 422 invalid arguments, 429 queue full, 503 no Redis.
+    Errors: 400 malformed, 404 no such function, 413, 415, 422 invalid arguments, 429 queue full,
+    503 no Redis or file store.
     """
     name, at, parse, given = _multipart() if request.mimetype == "multipart/form-data" else _json()
     if name not in board().functions:
@@ -55,22 +81,26 @@ def list_jobs() -> Response:
     `per_page` up to 200. With `function`, the counts are those of the function.
     Errors: 400 malformed, 503 no Redis.
     """
+    return kept(_listing)
+
+
+def _listing() -> dict[str, Any]:
     state = request.args.get("state") or None
     if state and state not in STATES:
         raise BadRequest(f"state is one of {', '.join(STATES)}.")
     page, per_page = _number("page", 1, MAX_PAGE), _number("per_page", PER_PAGE, MAX_PER_PAGE)
+    function, q = request.args.get("function") or None, request.args.get("q", "")
     if ids := request.args.getlist("id"):
         if len(ids) > MAX_PER_PAGE:
             raise BadRequest(f"Up to {MAX_PER_PAGE} ids at once.")
-        return jsonify(board().many(ids, request.args.get("function")))
-    function, q = request.args.get("function") or None, request.args.get("q", "")
-    return jsonify(board().page(state, function, q, page, per_page))
+        return board().many(ids, function)
+    return board().page(state, function, q, page, per_page)
 
 
 @bp.get("/api/jobs/<id>")
 def get_job(id: str) -> Response:
     """Tell one job. Errors: 404 no such job, 503 no Redis."""
-    return jsonify(board().get(id))
+    return kept(lambda: board().get(id))
 
 
 @bp.get("/api/jobs/<id>/log")
@@ -82,6 +112,21 @@ def get_log(id: str) -> Response:
     Errors: 400 malformed, 404 no such job, 503 no Redis.
     """
     return jsonify(board().log(id, _number("after", 0, MAX_LINES, least=0)))
+
+
+@bp.get("/api/jobs/<id>/files/<name>")
+def get_file(id: str, name: str) -> Response:
+    """Download a file that a job returned. Errors: 404 no such job or file, 503 no Redis or file store."""
+    try:
+        file, size = board().open_file(id, name)
+    except FileNotFoundError:
+        raise NotFound(f"Job {id} has no file {name[:100]!r}.") from None
+    kind = media_type(name)
+    response = send_file(file, kind, as_attachment=kind not in IMAGES, download_name=name)
+    response.content_length = size
+    # Whatever a job returned, a browser runs nothing of it, not even if it is opened by itself.
+    response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
+    return response
 
 
 @bp.delete("/api/jobs/<id>")
@@ -173,7 +218,7 @@ def _number_in(text: str) -> int | float:
 
 
 def _multipart() -> tuple[str, str | None, str, Any]:
-    form = request.form.to_dict(flat=False)
+    form = read_form()
     name, at = form.pop("function", [""])[0], form.pop("scheduled_at", [""])[0]
     if not (name and isinstance(name, str) and isinstance(at, str)):  # they are not files
         raise BadRequest("Send a part `function`, and one for each argument.")

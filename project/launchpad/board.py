@@ -1,12 +1,15 @@
 """The board: everything that the pages, the API and the CLI do with jobs. The only web code that knows RQ and Redis."""
 
+import json
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from math import ceil, inf
-from typing import Any
+from typing import IO, Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from redis import Redis
@@ -14,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, WatchError
 from redis.retry import Retry as RedisRetry
 from rq.command import send_stop_job_command
-from rq.exceptions import DeserializationError, DuplicateJobError, InvalidJobOperation, NoSuchJobError
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job as RQJob
 from rq.job import JobStatus
 from rq.registry import CanceledJobRegistry
@@ -23,11 +26,13 @@ from rq.utils import utcparse
 
 from launchpad import log
 from launchpad.catalog import Function
-from launchpad.index import Job, View, ids_before, index, queue_of, view_jobs, view_page
-from launchpad.representation import FIELDS, read_description, represent
+from launchpad.index import RUN, UNREADABLE, Job, Row, View, enqueue, ids_before, queue_of, view_jobs, view_page
+from launchpad.representation import dict_in, read_description, represent, shorten_result
 from launchpad.settings import Settings
 from launchpad.shipper import KEY
+from launchpad.store import Store, safe_name
 
+SILENCE = 0.5  # seconds after which a launch first asks whether Redis is there
 PATIENCE = 2.0  # seconds that a person waits for a running job to stop
 PER_PAGE = 20
 ENDED = ("finished", "failed", "stopped", "canceled")
@@ -59,7 +64,9 @@ class Board:
     def __init__(self, settings: Settings, functions: Mapping[str, Function]):
         self.functions = functions
         self._limit = settings.max_queued_jobs
+        self._answered = 0.0
         self.redis = connect(settings.redis_url)
+        self.files = Store(settings.files_url)
         self._queue = queue_of(self.redis)
 
     def launch(
@@ -76,21 +83,67 @@ class Board:
         Raises:
             QueueFull: as many jobs as allowed are waiting.
         """
-        id = str(uuid5(NAMESPACE_URL, key) if key else uuid4())
-        job = Job.of(self.functions[name], arguments, id, self.redis)
-        if key and Job.exists(job.id, self.redis):
-            return self.get(job.id), False
+        id, function = str(uuid5(NAMESPACE_URL, key) if key else uuid4()), self.functions[name]
+        if any(field.kind == "file" for field in function.fields):
+            if key and Job.exists(id, self.redis):
+                return self.get(id), False
+            self._check_limit()
+            arguments = function.with_files(arguments, partial(self.files.give, id))
+        return self._enqueue(Job.of(function, arguments, id, self.redis), at)
+
+    def launch_again(self, id: str, key: str) -> dict[str, Any]:
+        """Put a function on the queue once more, with the arguments and files that another job has.
+
+        Args:
+            id: the other job.
+            key: as `launch`.
+
+        Raises:
+            JobNotFound: there is no such job, or its function is no longer in the catalog.
+            InvalidArguments: the function takes other arguments now.
+            QueueFull: as many jobs as allowed are waiting.
+        """
+        arguments = _arguments((job := self._fetch(id)).data)
+        name = read_description(job.description or "")[0]
+        if (function := self.functions.get(name)) is None:
+            raise JobNotFound(f"There is no function {name[:100]}.")
+        arguments = function.parse_again(arguments)
+        if Job.exists(new := str(uuid5(NAMESPACE_URL, f"{id} {key}")), self.redis):
+            return self.get(new)
+        self._check_limit()
+        self.files.copy_inputs(id, new)
+        return self._enqueue(Job.of(function, arguments, new, self.redis))[0]
+
+    def open_file(self, id: str, name: str) -> tuple[IO[bytes], int]:
+        """Open a file that a job returned, and tell its size in bytes.
+
+        Raises:
+            JobNotFound: there is no such job.
+            FileNotFoundError: it has no such file.
+        """
+        if not Job.exists(_checked(id), self.redis):
+            raise JobNotFound(f"There is no job {id}.")
+        if name != safe_name(name):
+            raise FileNotFoundError(name)
+        path = f"{id}/out/{name}"
+        return self.files.open(path), self.files.size(path)
+
+    def _check_limit(self) -> None:
         if self._queue.count >= self._limit:
-            raise QueueFull(f"{self._limit} jobs are waiting already. Try again later.")
-        try:
-            if at and at > datetime.now(UTC):
-                self._queue.schedule_job(job, at, unique=True)
-            else:
-                self._queue.enqueue_job(job, unique=True)
-        except DuplicateJobError:  # the second of two at once
-            return self.get(job.id), False
-        index(self.redis, job.id)  # `unique` writes by a script of RQ's, which does not
-        return self.get(job.id), True
+            raise self._full()
+
+    def _full(self) -> QueueFull:
+        return QueueFull(f"{self._limit} jobs are waiting already. Try again later.")
+
+    def _enqueue(self, job: Job, at: datetime | None = None) -> tuple[dict[str, Any], bool]:
+        # A Redis that is frozen would do it when it awakes, though the launch was answered with 503.
+        if time.monotonic() - self._answered > SILENCE:
+            self.redis.ping()
+        is_new, view = enqueue(self.redis, job, self._limit, at if at and at > datetime.now(UTC) else None)
+        self._answered = time.monotonic()
+        if view is None:
+            raise self._full()
+        return self._one(view, job.id), is_new
 
     def get(self, id: str) -> dict[str, Any]:
         """Answer one job, with its arguments whole.
@@ -98,10 +151,13 @@ class Board:
         Raises:
             JobNotFound: there is none.
         """
-        found = self._jobs(view_jobs(self.redis, [_checked(id)]))
+        return self._one(view_jobs(self.redis, [_checked(id)]), id)
+
+    def _one(self, view: View, id: str) -> dict[str, Any]:
+        found = self._jobs(view)
         if not found:
             raise JobNotFound(f"There is no job {id}.")
-        return found[0] | {"arguments": _arguments(self._fetch(id)) or found[0]["arguments"]}
+        return found[0] | {"arguments": _arguments(view.rows[0].data or b"") or found[0]["arguments"]}
 
     def attempts(self, id: str) -> list[dict[str, str]]:
         """Tell when each of the last attempts to run a job started, and if it raised, when and what.
@@ -109,8 +165,12 @@ class Board:
         Raises:
             JobNotFound: there is no such job.
         """
-        attempts: list[dict[str, str]] = self._fetch(id).meta.get("attempts", [])
-        return attempts
+        state, meta = self.redis.hmget(Job.key_for(_checked(id)), "status", "meta")  # and not its arguments once more
+        if not state:
+            raise JobNotFound(f"There is no job {id}.")
+        attempts = dict_in(meta or "").get("attempts")
+        found = attempts if isinstance(attempts, list) else []
+        return [one for one in found if isinstance(one, dict) and "started_at" in one]
 
     def log(self, id: str, after: int) -> dict[str, Any]:
         """Answer what a job has printed after its first lines, of which the caller has read `after`.
@@ -127,7 +187,8 @@ class Board:
         lines, last, whole = log.read(entries, after)
         silent = state == b"finished" and not (entries or after)
         late = not lines and _passed(ended_at) > log.LATE  # who writes the log was lost together with the worker
-        return {"lines": lines, "next": last, "complete": state.decode() in ENDED and (whole or silent or late)}
+        ended = state.decode(errors="replace") in ENDED
+        return {"lines": lines, "next": last, "complete": ended and (whole or silent or late)}
 
     def many(self, ids: list[str], function: str | None = None) -> dict[str, Any]:
         """Answer those of these jobs that exist, as a list with the counts of all, or of all of a function."""
@@ -141,7 +202,7 @@ class Board:
         page: int = 1,
         per_page: int = PER_PAGE,
     ) -> dict[str, Any]:
-        """Answer a page of the jobs, newest first, in two round trips to Redis.
+        """Answer a page of the jobs, newest first, in one round trip to Redis.
 
         Args:
             state: only jobs in this state.
@@ -196,6 +257,9 @@ class Board:
         with _existing(id):
             job.refresh()
             job.delete()
+        with suppress(*self.files.failures):  # then the sweep does it
+            self.files.remove(id)
+        self.redis.ping()  # see answers.py
 
     def act(
         self, action: str, state: str | None, function: str | None, q: str, before: str = "+inf", seconds: float = 5
@@ -296,7 +360,7 @@ class Board:
 
     def _listing(self, view: View, page: int, per_page: int) -> dict[str, Any]:
         return {
-            "jobs": self._jobs(view),
+            "jobs": [job | {"result": shorten_result(job["result"])} for job in self._jobs(view)],
             "counts": view.counts,
             "page": page,
             "pages": max(ceil(view.total / per_page), 1),
@@ -305,37 +369,38 @@ class Board:
         }
 
     def _jobs(self, view: View) -> list[dict[str, Any]]:
-        """Read the jobs of a view, all in one round trip."""
-        with self.redis.pipeline() as pipe:
-            for row in view.rows:
-                pipe.hmget(Job.key_for(row.id), FIELDS)
-                pipe.xrevrange(Result.get_key(row.id), count=1)
-            answers = pipe.execute()
-        return list(_represented(self.redis, view, answers))
+        return [
+            represent(row.id, row.fields, _latest(row, self.redis), *row[1:5]) for row in view.rows if row.fields[0]
+        ]
 
 
 ACTIONS: dict[str, Callable[[Board, str], object]] = {"stop": Board.stop, "retry": Board.retry, "delete": Board.delete}
 
 
-def _represented(connection: Redis, view: View, answers: list[Any]) -> Iterator[dict[str, Any]]:
-    for row, fields, results in zip(view.rows, answers[::2], answers[1::2], strict=True):
-        if fields[0]:  # it may have been deleted since the index was read
-            latest = [Result.restore(row.id, key.decode(), payload, connection, "json") for key, payload in results]
-            yield represent(row.id, fields, latest[0] if latest else None, *row[1:])
+def _latest(row: Row, connection: Redis) -> Result | None:
+    for key, parts in row.results:
+        with suppress(*UNREADABLE):
+            payload = dict(zip(parts[::2], parts[1::2], strict=True))
+            return Result.restore(row.id, key.decode(), payload, connection, "json")
+    return None
 
 
-def _arguments(job: RQJob) -> dict[str, Any]:
+def _arguments(data: bytes) -> dict[str, Any]:
     """Tell the arguments of a job, whole; none of one that somebody else put on the queue."""
-    with suppress(DeserializationError):
-        if job.func_name == "launchpad.runner.run":
-            arguments: dict[str, Any] = job.args[2]
-            return arguments
+    with suppress(zlib.error):
+        data = zlib.decompress(data)
+    with suppress(ValueError, RecursionError):
+        match json.loads(data):
+            case [str(name), _, [_, _, dict(arguments)], _] if name == RUN:
+                return arguments
     return {}
 
 
 def _passed(time: bytes) -> float:
     """Tell how many seconds have passed since a time of RQ's, or that it has never been."""
-    return (datetime.now(UTC) - utcparse(time.decode()).replace(tzinfo=UTC)).total_seconds() if time else inf
+    with suppress(ValueError):
+        return (datetime.now(UTC) - utcparse(time.decode()).replace(tzinfo=UTC)).total_seconds() if time else inf
+    return inf
 
 
 def _is_id(text: str) -> bool:

@@ -40,6 +40,7 @@ class Function:
     failure_ttl: int
     retries: int
     cron: str | None
+    isolated: bool
     call: Callable[..., Any] = field(repr=False)
     fields: list[Field] = field(repr=False)
     model: type[BaseModel] = field(repr=False)
@@ -58,16 +59,36 @@ class Function:
         # Strict JSON and not strict Python: a date may be a string, a number may not.
         return self._checked(self.model.model_validate_json, json.dumps(arguments), strict=True)
 
-    def parse_form(self, form: Mapping[str, list[str]]) -> dict[str, Any]:
-        """Do the same for the strings of a form, a list of them for each input.
+    def parse_form(self, form: Mapping[str, list[Any]]) -> dict[str, Any]:
+        """Do the same for the strings and files of a form, a list of them for each input.
 
         Raises:
             InvalidArguments: as `parse`.
         """
         return self._checked(self.model.model_validate, read(self.fields, form))
 
+    def parse_again(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Do the same for the arguments that a job has, files included; the function may have changed since.
+
+        Raises:
+            InvalidArguments: as `parse`.
+        """
+        return self._checked(self.model.model_validate, arguments)
+
+    def with_files(self, arguments: dict[str, Any], change: Callable[[str, Any], Any]) -> dict[str, Any]:
+        """Answer arguments in which `change` has replaced each file, by the place that it has to itself, and it."""
+        files = {field.name: arguments.get(field.name) for field in self.fields if field.kind == "file"}
+        changed = {
+            name: [change(f"{name}/{i}", file) for i, file in enumerate(given)]
+            if isinstance(given, list)
+            else change(f"{name}/0", given)
+            for name, given in files.items()
+            if given
+        }
+        return arguments | changed
+
     def typed(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Turn the JSON that `parse` answered into what the function declares."""
+        """Turn the JSON that `parse` answered, with files opened, into what the function declares."""
         model = self.model.model_validate(arguments)
         return {name: getattr(model, name) for name in type(model).model_fields}
 
@@ -87,6 +108,7 @@ def job(
     retries: int = 0,
     title: str | None = None,
     cron: str | None = None,
+    isolated: bool = False,
 ) -> Callable[[F], F]:
     """Make a function one that can be launched; it stays the plain function that it is.
 
@@ -99,6 +121,8 @@ def job(
         title: what the page calls it; otherwise its name, in words.
         cron: when it is launched by itself, with its defaults: "minute hour day month weekday", in the time zone of
             the worker, which in the containers is UTC.
+        isolated: whether each run has a process of its own; otherwise what a run leaves behind in its process (global
+            variables, the working directory, memory) may be there for the next one of whatever function.
 
     Raises:
         TypeError: a parameter has a type for which there is no form, or `cron` cannot be followed.
@@ -117,6 +141,7 @@ def job(
             failure_ttl=failure_ttl,
             retries=retries,
             cron=_cron(name, cron, parameters) if cron else None,
+            isolated=isolated,
             call=function,
             fields=[_field(name, parameter) for parameter in parameters],
             model=_model(name, parameters),

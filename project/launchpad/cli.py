@@ -1,10 +1,13 @@
 """The terminal: `flask launch NAME --option value`, with a command for each function of the catalog."""
 
+import csv
 import json
 import sys
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,11 +18,14 @@ from tqdm import tqdm
 
 from launchpad.board import Board, JobNotFound, QueueFull
 from launchpad.catalog import Function, InvalidArguments
+from launchpad.estimate import place
 from launchpad.forms import Field, as_text
+from launchpad.store import BLOCK
+from launchpad.uploads import Upload
 
 POLL = 0.3  # seconds between two looks at a job
 WAITING = ("queued", "scheduled", "deferred")
-METAVARS = {"number": "NUMBER", "date": "YYYY-MM-DD", "datetime-local": "YYYY-MM-DDTHH:MM:SS"}
+METAVARS = {"number": "NUMBER", "file": "FILE", "date": "YYYY-MM-DD", "datetime-local": "YYYY-MM-DDTHH:MM:SS"}
 
 
 class Launch(click.Group):
@@ -61,12 +67,13 @@ def _option(field: Field, required: bool) -> click.Option:
     name = field.name.replace("_", "-")
     choices = [as_text(choice) for choice in field.choices] + [""] * (field.nullable and field.kind == "select")
     notes = ["required"] if required else []
-    notes += [f"{key} {value}" for key, value in field.attributes.items() if key != "step" or value not in (1, "any")]
+    unsaid = (("step", 1), ("step", "any"), ("multiple", True))
+    notes += [f"{key} {value}" for key, value in field.attributes.items() if (key, value) not in unsaid]
     notes += [f"default {', '.join(field.default.splitlines())}"] if field.default else []
     return click.Option(
         [f"--{name}/--no-{name}" if field.kind == "checkbox" else f"--{name}", field.name],
-        type=click.Choice(choices) if choices else None,
-        multiple=field.kind in ("choices", "lines"),
+        type=click.Choice(choices) if choices else click.File("rb") if field.kind == "file" else None,
+        multiple=field.kind in ("choices", "lines") or "multiple" in field.attributes,
         default=None,  # what is not given takes the function's own default
         metavar=METAVARS.get(field.kind),
         help=f"{field.help}  [{'; '.join(notes)}]" if notes else field.help,
@@ -76,10 +83,13 @@ def _option(field: Field, required: bool) -> click.Option:
 def _run(app: Flask, function: Function, /, _follow: bool, **options: Any) -> None:
     """Launch a job, and follow it if that is wanted. Whatever goes wrong is told in one line."""
     given = {name: value for name, value in options.items() if value not in (None, ())}
-    texts = {name: [*value] if isinstance(value, tuple) else [as_text(value)] for name, value in given.items()}
+    form = {name: [*value] if isinstance(value, tuple) else [value] for name, value in given.items()}
     board: Board = app.extensions["board"]
     try:
-        job, _ = board.launch(function.name, function.parse_form(texts))
+        with ExitStack() as stack:
+            most = app.extensions["settings"].max_upload_mb
+            texts = {name: [_text(board, most, stack, value) for value in values] for name, values in form.items()}
+            job, _ = board.launch(function.name, function.parse_form(texts))
         if _follow:
             _follow_to_its_end(board, job, app.extensions["settings"].server_port)
         else:
@@ -90,6 +100,25 @@ def _run(app: Flask, function: Function, /, _follow: bool, **options: Any) -> No
         raise click.ClickException(str(error)) from None
     except RedisError as error:
         raise click.ClickException(f"Redis cannot be reached: {error}") from None
+
+
+def _text(board: Board, most: int, stack: ExitStack, value: Any) -> Any:
+    """Write a value as a form has it; a file (`most` in MB) is uploaded, and removed again unless a job takes it."""
+    if not hasattr(value, "read"):
+        return as_text(value)
+    upload = Upload(board.files, Path(value.name).name)
+    stack.callback(upload.discard)
+    rest = most * 1024**2
+    try:
+        while data := value.read(BLOCK):
+            rest -= len(data)
+            if rest < 0:
+                raise click.ClickException(f"{value.name} is larger than {most} MB: set MAX_UPLOAD_MB.")
+            upload.write(data)
+        upload.seek(0)
+    except board.files.failures as error:
+        raise click.ClickException(f"The file store (FILES_URL) cannot be reached, or is full: {error}") from None
+    return upload.received()
 
 
 def _follow_to_its_end(board: Board, job: dict[str, Any], port: int) -> None:
@@ -106,8 +135,19 @@ def _follow_to_its_end(board: Board, job: dict[str, Any], port: int) -> None:
         raise SystemExit(130) from None
     if job["state"] != "finished":
         raise click.ClickException(job["error"]["cause"] if job["error"] else f"It was {job['state']}.")
-    value = job["result"]["value"]
-    click.echo(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2))
+    for result in (job["result"], *job["result"].get("more", [])):
+        _print_result(result, port)
+
+
+def _print_result(result: dict[str, Any], port: int) -> None:
+    """Print a value, a table as CSV, and of a file where it is."""
+    match result:
+        case {"type": "table", "columns": columns, "rows": rows, "count": count} if len(rows) == count:
+            csv.writer(sys.stdout, lineterminator="\n").writerows([columns, *rows])
+        case {"file": {"url": url}}:
+            click.echo(f"http://127.0.0.1:{port}{url}")
+        case {"value": value}:
+            click.echo(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def _look_again(board: Board, bar: "Bar", job: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +189,7 @@ class Bar(tqdm):  # type: ignore[type-arg]
             text = progress["message"] or job["function"]
         else:
             shown["bar_format"] = "{desc} [{elapsed}]"
-            text = f"number {job['position']} in the queue" if job["position"] else job["state"]
+            text = place(job["position"], job["starts_at"]).lower() if job["position"] else job["state"]
         return {**super().format_dict, **shown, "prefix": " ".join((self._text or text).split())}
 
 

@@ -4,6 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, current_app, json, make_response, render_template, request
+from gunicorn.http.errors import ParseException
 from redis.exceptions import ConnectionError, OutOfMemoryError, TimeoutError
 from werkzeug.exceptions import HTTPException
 
@@ -21,8 +22,12 @@ def register(app: Flask) -> None:
     app.register_error_handler(WrongState, lambda error: problem(409, str(error)))
     app.register_error_handler(InvalidArguments, lambda error: problem(422, str(error), errors=error.errors))
     app.register_error_handler(QueueFull, lambda error: problem(429, str(error)))
-    for unreachable in (ConnectionError, TimeoutError, OutOfMemoryError):
+    app.register_error_handler(ParseException, lambda error: problem(400, f"The body cannot be read: {error}"))
+    app.register_error_handler(OutOfMemoryError, _redis_full)
+    for unreachable in (ConnectionError, TimeoutError):
         app.register_error_handler(unreachable, _redis)
+    for unreachable in app.extensions["board"].files.failures:
+        app.register_error_handler(unreachable, _store)
 
 
 def problem(status: int, detail: str, **more: Any) -> Response:
@@ -53,3 +58,13 @@ def _http(error: HTTPException) -> Response:
 def _redis(error: Exception) -> Response:
     current_app.logger.warning("Redis: %s", error)
     return problem(503, "Redis cannot be reached. Nothing is lost.")
+
+
+def _redis_full(error: Exception) -> Response:
+    current_app.logger.error("Redis: %s", error)
+    return problem(503, "Redis is full. Nothing was changed, and nothing is lost.")
+
+
+def _store(error: Exception) -> Response:
+    current_app.logger.error("The file store: %s", error, exc_info=error)
+    return problem(503, "The file store cannot be reached, or is full. Try again in a moment.")

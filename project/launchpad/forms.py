@@ -15,7 +15,7 @@ class NoForm(TypeError):
 class Field:
     """One parameter as an input of a form.
 
-    `kind` is number, text, textarea, checkbox, date, datetime-local, select, choices (several of a few) or lines
+    `kind` is number, text, textarea, checkbox, date, datetime-local, file, select, choices (several of a few) or lines
     (several, one per line); `default` is what the input shows at first, several values on a line each.
     """
 
@@ -29,8 +29,10 @@ class Field:
     attributes: dict[str, Any]
     choices: tuple[Any, ...]
 
-    def read(self, given: list[str]) -> Any:
+    def read(self, given: list[Any]) -> Any:
         """Tell which JSON value the strings of this input mean; None for an empty input."""
+        if files := [item for item in given if not isinstance(item, str)]:
+            return files if self.attributes.get("multiple") else files[-1]
         match self.kind:
             case "lines":
                 return [line for line in "\n".join(given).splitlines() if line.strip()]
@@ -56,6 +58,8 @@ def field_of(name: str, schema: Mapping[str, Any], required: bool, default: Any)
     kind, attributes, choices = _input(inner, definitions)
     if kind == "checkbox" and nullable:
         kind, choices = "select", (True, False)
+    if kind == "file" and "accept" in schema:
+        attributes["accept"] = schema["accept"]
     return Field(
         name=name,
         label=name.replace("_", " ").capitalize(),
@@ -69,7 +73,7 @@ def field_of(name: str, schema: Mapping[str, Any], required: bool, default: Any)
     )
 
 
-def read(fields: list[Field], form: Mapping[str, list[str]]) -> dict[str, Any]:
+def read(fields: list[Field], form: Mapping[str, list[Any]]) -> dict[str, Any]:
     """Turn a form into arguments; what is not in the form, or was left empty, takes its default."""
     names = {field.name for field in fields}
     arguments: dict[str, Any] = {name: given[-1] for name, given in form.items() if name not in names}
@@ -118,13 +122,17 @@ def _input(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> tuple[s
             return "date", {}, ()
         case {"type": "string", "format": "date-time"}:
             return "datetime-local", {"step": 1}, ()
+        case {"type": "string", "contentMediaType": _}:  # bytes have the format, too, but no form
+            return "file", {"accept": schema["accept"]} if "accept" in schema else {}, ()
         case {"type": "string"} if "format" not in schema:
             lengths = {"minlength": schema.get("minLength"), "maxlength": schema.get("maxLength")}
             kind = "textarea" if (lengths["maxlength"] or LONG_TEXT) >= LONG_TEXT else "text"
             return kind, {key: value for key, value in lengths.items() if value is not None}, ()
         case {"type": "array", "items": dict(items)}:
             inner, _ = _without_null(items)
-            kind, _, choices = _input(inner, definitions)
+            kind, attributes, choices = _input(inner, definitions)
+            if kind == "file":
+                return "file", attributes | {"multiple": True}, ()
             if kind not in ("lines", "choices"):  # a list of lists has no form
                 return ("choices" if choices else "lines"), {}, choices
     raise NoForm

@@ -11,28 +11,45 @@ to live, RQ's clean-up, a key deleted by hand) is noticed and dropped by the nex
 one step between reading and writing.
 """
 
-from typing import Any, NamedTuple
+import re
+import zlib
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, NamedTuple, Self
 
 from redis import Redis
 from redis.client import Pipeline
+from redis.commands.core import Script
 from rq import Queue, Retry
+from rq.exceptions import NoSuchJobError
 from rq.job import Job as RQJob
 from rq.job import JobStatus
+from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.utils import now
 
 from launchpad.catalog import Function
-from launchpad.representation import describe
+from launchpad.estimate import Outlook
+from launchpad.representation import FIELDS, describe
 
 QUEUE = "default"
+CHANGES = "rq:pubsub:launchpad"  # the channel on which each change of a job is said
+RUNNING = "rq:launchpad:running"  # ids of running jobs, by the time of their start in microseconds
+RUN = "launchpad.runner.run"  # the one function that RQ calls
+# Fields of a job by which RQ would call more functions, ask other hosts, or run it again. Jobs of ours have none of
+# them, and whoever can write to Redis shall not choose what runs.
+FOREIGN = re.compile(rb".*_callback_name|webhooks|repeat.*|rate_limit.*|group_id")
+MAX_ATTEMPTS = 20  # of a job whose times are kept
+UNREADABLE = (ValueError, KeyError, zlib.error)  # what is raised by a result that RQ has not written
 STATES = ("queued", "scheduled", "deferred", "started", "finished", "failed", "stopped", "canceled")
 
-_LIBRARY = """
+LIBRARY = """
 local root = 'rq:launchpad:'
 
+local moment
 local function now()  -- in microseconds
-    local time = redis.call('TIME')
-    return time[1] * 1000000 + time[2]
+    moment = moment or redis.call('TIME')
+    return moment[1] * 1000000 + moment[2]
 end
 
 local function words_of(text, words)  -- bytes above 127 are letters, too: of other alphabets than ours
@@ -54,10 +71,10 @@ local function values_of(value, words)
     return words
 end
 
-local function entry_of(state, description)  -- "finished wait 3": state, function, words
+local function about(description)  -- "wait 3": function, words
     local name, arguments = description:match('^(%S*) ?(.*)$')
     local ok, values = pcall(cjson.decode, arguments)
-    return table.concat({state, name, unpack(values_of(ok and values or arguments, {}))}, ' ')
+    return table.concat({name, unpack(values_of(ok and values or arguments, {}))}, ' ')
 end
 
 local function sets(entry)
@@ -67,41 +84,94 @@ local function sets(entry)
     return names
 end
 
+local function name_of(entry) return entry:match('^%S+ (%S*)') end
+
 local function forget(id)
     local entry = redis.call('HGET', root .. 'entries', id)
     if not entry then return end
     for _, set in ipairs(sets(entry)) do redis.call('ZREM', root .. set, id) end
-    for _, set in ipairs({'ids', 'waiting', 'expiring'}) do redis.call('ZREM', root .. set, id) end
+    local others = {'ids', 'waiting', 'waiting:' .. name_of(entry), 'running', 'expiring'}
+    for _, set in ipairs(others) do redis.call('ZREM', root .. set, id) end
     redis.call('HDEL', root .. 'entries', id)
+    redis.call('PUBLISH', 'CHANGES', '')
 end
 
+local function remember(name, took)  -- how long a worker was busy: the mean of the last twenty times or so
+    local number, mean = (redis.call('HGET', root .. 'durations', name) or '0 0'):match('(%S+) (%S+)')
+    number = math.min(number + 1, 20)
+    redis.call('HSET', root .. 'durations', name, number .. ' ' .. mean + (took - mean) / number)
+end
+
+-- What a function and its arguments are called does not change, so only the state's sets do: a job costs Redis little.
 local function index(id)
     local key = 'rq:job:' .. id
     local log = root .. 'log:' .. id
     local job = redis.call('HMGET', key, 'status', 'description', 'created_at')
-    if not (job[1] and job[2] and job[3]) then
+    local state = job[1]
+    if not (state and job[2] and job[3]) then
         redis.call('DEL', log)
         return forget(id)
     end
-    local entry = entry_of(job[1], job[2])
-    local launched = redis.call('ZSCORE', root .. 'jobs', id) or now()
-    local waiting = redis.call('ZSCORE', root .. 'waiting', id) or now()
-    forget(id)
-    redis.call('HSET', root .. 'entries', id, entry)
-    redis.call('ZADD', root .. 'ids', 0, id)
-    for _, set in ipairs(sets(entry)) do redis.call('ZADD', root .. set, launched, id) end
-    if job[1] == 'queued' then redis.call('ZADD', root .. 'waiting', waiting, id) end
+    local entry = redis.call('HGET', root .. 'entries', id)  -- "finished wait 3": state, function, words
+    local before, rest = (entry or ''):match('^(%S+) (.*)$')
+    rest = rest or about(job[2])
+    local name = rest:match('^%S*')
+    if state ~= before then
+        local launched = before and redis.call('ZSCORE', root .. 'jobs', id) or now()
+        if before then
+            redis.call('ZREM', root .. 'state:' .. before, id)
+            redis.call('ZREM', root .. 'both:' .. before .. ':' .. name, id)
+            redis.call('ZADD', root .. 'state:' .. state, launched, id)
+            redis.call('ZADD', root .. 'both:' .. state .. ':' .. name, launched, id)
+        else
+            redis.call('ZADD', root .. 'ids', 0, id)
+            for _, set in ipairs(sets(state .. ' ' .. rest)) do redis.call('ZADD', root .. set, launched, id) end
+        end
+        redis.call('HSET', root .. 'entries', id, state .. ' ' .. rest)
+        if before == 'queued' then
+            redis.call('ZREM', root .. 'waiting', id)
+            redis.call('ZREM', root .. 'waiting:' .. name, id)
+        elseif before == 'started' then
+            local began = redis.call('ZSCORE', root .. 'running', id)
+            redis.call('ZREM', root .. 'running', id)
+            if began and state ~= 'stopped' and job[2]:match('^%S+ {') then  -- a job of ours, that nobody cut short
+                remember(name, now() - began)
+            end
+        end
+        if state == 'queued' then
+            local waiting = now()
+            redis.call('ZADD', root .. 'waiting', waiting, id)
+            redis.call('ZADD', root .. 'waiting:' .. name, waiting, id)
+        elseif state == 'started' then
+            redis.call('ZADD', root .. 'running', now(), id)
+        end
+    end
+    redis.call('PUBLISH', 'CHANGES', '')
     local ttl = redis.call('PTTL', key)
     if ttl > 0 then
         redis.call('ZADD', root .. 'expiring', now() + ttl * 1000, id)
         redis.call('PEXPIRE', log, ttl)
-    else
+    elseif redis.call('ZREM', root .. 'expiring', id) == 1 then
         redis.call('PERSIST', log)
     end
 end
-"""
+""".replace("CHANGES", CHANGES)
 
-_INDEX = _LIBRARY + "index(ARGV[1])"
+INDEX = LIBRARY + "index(ARGV[1])"
+
+
+def _script(text: str) -> Script:
+    """Make a script that Redis is sent once, and then told by name. Each call says which connection."""
+    return Script(None, text.encode())  # type: ignore[arg-type]
+
+
+# ARGV: a job's key, a value. A job that was deleted while it runs would come back with nothing but this.
+_SAVE_META = f"""
+if redis.call('EXISTS', ARGV[1]) == 1 then
+    redis.call('HSET', ARGV[1], 'meta', ARGV[2])
+    redis.call('PUBLISH', '{CHANGES}', '')
+end
+"""
 
 _SEARCH = """
 local function search(set, text)  -- those with all the words, or whose id begins so
@@ -130,7 +200,7 @@ end
 
 # ARGV: a sorted set, a search, a launch time, a number. Answers ids and launch times, from that time back.
 _BEFORE = (
-    _LIBRARY
+    LIBRARY
     + _SEARCH
     + """
 local set = search(ARGV[1], ARGV[2])
@@ -141,14 +211,19 @@ return ids
 """
 )
 
-# ARGV: a function whose jobs are counted, or "" for all; then a sorted set, a search, the first and the last rank;
+# Asked is a function whose jobs are counted, or "" for all; then a sorted set, a search, the first and the last rank;
 # or "" and ids.
-# Answers {rows, their number in all, counts by state, workers, busy workers}.
-_VIEW = (
-    _LIBRARY
+# Answers {rows, their number in all, counts by state, workers, busy workers, functions with their durations, running
+# jobs}; in a row is how many jobs of each of these functions wait in front. Of a single id, it has the arguments, too.
+_LOOK = (
+    LIBRARY
     + _SEARCH
     + """
+local function look(asked)
+
 for _, id in ipairs(redis.call('ZRANGE', root .. 'expiring', '-inf', now(), 'BYSCORE')) do index(id) end
+
+local queued = false  -- whether one of the rows waits
 
 local function rows(ids)
     local found = {}
@@ -156,7 +231,13 @@ local function rows(ids)
         if redis.call('EXISTS', 'rq:job:' .. id) == 1 then
             local rank = redis.call('ZRANK', root .. 'waiting', id)
             local scheduled = redis.call('ZSCORE', 'rq:scheduled:QUEUE', id)
-            table.insert(found, {id, rank and rank + 1, redis.call('ZSCORE', root .. 'expiring', id), scheduled})
+            table.insert(found, {
+                id, rank and rank + 1, redis.call('ZSCORE', root .. 'expiring', id), scheduled, {},
+                redis.call('HMGET', 'rq:job:' .. id, FIELDS),
+                redis.call('XREVRANGE', 'rq:results:' .. id, '+', '-', 'COUNT', 1),
+                asked[2] == '' and #asked == 3 and redis.call('HGET', 'rq:job:' .. id, 'data'),
+            })
+            queued = queued or rank
         else
             index(id)
         end
@@ -165,13 +246,13 @@ local function rows(ids)
 end
 
 local found, total
-if ARGV[2] == '' then
-    found = rows({unpack(ARGV, 3)})
+if asked[2] == '' then
+    found = rows({unpack(asked, 3)})
     total = #found
 else
     repeat  -- what has gone without a word is dropped, and the page is filled up
-        local set = search(ARGV[2], ARGV[3])
-        local ids = redis.call('ZRANGE', root .. set, ARGV[4], ARGV[5], 'REV')
+        local set = search(asked[2], asked[3])
+        local ids = redis.call('ZRANGE', root .. set, asked[4], asked[5], 'REV')
         total = redis.call('ZCARD', root .. set)
         found = rows(ids)
     until #found == #ids
@@ -180,7 +261,7 @@ end
 
 local counts = {}
 for i, state in ipairs({STATES}) do
-    local set = ARGV[1] == '' and 'state:' .. state or 'both:' .. state .. ':' .. ARGV[1]
+    local set = asked[1] == '' and 'state:' .. state or 'both:' .. state .. ':' .. asked[1]
     counts[i] = redis.call('ZCARD', root .. set)
 end
 
@@ -192,35 +273,89 @@ for _, key in ipairs(redis.call('SMEMBERS', 'rq:workers:QUEUE')) do
         if redis.call('HGET', key, 'state') == 'busy' then busy = busy + 1 end
     end
 end
-return {found, total, counts, workers, busy}
-""".replace("STATES", ", ".join(f"'{state}'" for state in STATES)).replace("QUEUE", QUEUE)
+
+local durations, running = {}, {}
+if queued and workers > 0 then
+    durations = redis.call('HGETALL', root .. 'durations')
+    for i = 1, #durations, 2 do
+        local set = root .. 'waiting:' .. durations[i]
+        local any = redis.call('EXISTS', set) == 1
+        for _, row in ipairs(found) do
+            local since = any and row[2] and redis.call('ZSCORE', root .. 'waiting', row[1])
+            table.insert(row[5], since and redis.call('ZCOUNT', set, '-inf', '(' .. since) or 0)
+        end
+    end
+    for _, id in ipairs(redis.call('ZRANGE', root .. 'state:started', 0, -1)) do
+        local name = name_of(redis.call('HGET', root .. 'entries', id) or 'started ')
+        local elapsed = now() - (redis.call('ZSCORE', root .. 'running', id) or now())
+        table.insert(running, {name, elapsed, redis.call('HGET', 'rq:job:' .. id, 'meta')})
+    end
+end
+return {found, total, counts, workers, busy, durations, running}
+
+end
+""".replace("STATES", str(STATES)[1:-1])
+    .replace("FIELDS", str(FIELDS)[1:-1])
+    .replace("QUEUE", QUEUE)
+)
+_VIEW = _script(_LOOK + "return look(ARGV)")
+
+# ARGV: a job's id, how many jobs may wait, the Unix time when it is due, or "" for now, then its hash.
+# Answers whether it is a new one, and a look at it; or nothing, if too many wait.
+_LAUNCH = _script(
+    _LOOK
+    + """
+local id, limit, due = unpack(ARGV)
+local job, queue = 'rq:job:' .. id, 'rq:queue:QUEUE'
+local new = redis.call('EXISTS', job) == 0
+if new then
+    if redis.call('LLEN', queue) >= tonumber(limit) then return false end
+    redis.call('HSET', job, unpack(ARGV, 4))
+    redis.call('SADD', 'rq:queues', queue)
+    if due == '' then redis.call('RPUSH', queue, id) else redis.call('ZADD', 'rq:scheduled:QUEUE', due, id) end
+    index(id)
+end
+return {new and 1 or 0, look({'', '', id})}
+""".replace("QUEUE", QUEUE)
 )
 
 
 class Row(NamedTuple):
-    """What the index knows of a job: its place in the queue, from 1, and Unix times."""
+    """What the index knows of a job: its place in the queue, from 1, and Unix times; `starts` is an estimate."""
 
     id: str
     position: int | None
     expires: float | None
     scheduled: float | None
+    starts: float | None
+    fields: list[bytes | None]
+    results: list[Any]
+    data: bytes | None
 
 
 class View:
     """What one look at the index found: the asked rows, and what the whole of it holds."""
 
     def __init__(self, answer: list[Any]):
-        found, self.total, counts, self.workers, self.busy = answer
+        found, self.total, counts, self.workers, self.busy, durations, running = answer
+        outlook = Outlook(self.workers, durations, running)
         self.rows = [
-            Row(id.decode(), position, float(expires) / 1e6 if expires else None, float(due) if due else None)
-            for id, position, expires, due in found
+            Row(
+                id.decode(),
+                position,
+                float(expires) / 1e6 if expires else None,
+                float(due) if due else None,
+                outlook.start(position, ahead) if position else None,
+                *read,
+            )
+            for id, position, expires, due, ahead, *read in found
         ]
         self.counts: dict[str, int] = dict(zip(STATES, counts, strict=True))
 
 
 def view_page(connection: Redis, state: str | None, function: str | None, text: str, first: int, last: int) -> View:
     """Look at the jobs of rank `first` to `last` (0 is the newest) in one round trip; count those of the function."""
-    return View(connection.eval(_VIEW, 0, function or "", _set(state, function), text, first, last))
+    return View(_VIEW(args=[function or "", _set(state, function), text, first, last], client=connection))
 
 
 def ids_before(
@@ -234,7 +369,18 @@ def ids_before(
 
 def view_jobs(connection: Redis, ids: list[str], function: str | None = None) -> View:
     """Look at the jobs with these ids, leaving out those that do not exist, in one round trip."""
-    return View(connection.eval(_VIEW, 0, function or "", "", *ids))
+    return View(_VIEW(args=[function or "", "", *ids], client=connection))
+
+
+def enqueue(connection: Redis, job: "Job", limit: int, at: datetime | None) -> tuple[bool, View | None]:
+    """Put a job on the queue, or among those that are due at a time, in one round trip, and look at it.
+
+    Answers whether it is a new one; if as many as allowed wait already, there is nothing to look at.
+    """
+    job.enqueued_at, job._status = now(), JobStatus.SCHEDULED if at else JobStatus.QUEUED
+    fields = [part for pair in job.to_dict().items() for part in pair]
+    answer = _LAUNCH(args=[job.id, limit, at.timestamp() if at else "", *fields], client=connection)
+    return (bool(answer[0]), View(answer[1])) if answer else (False, None)
 
 
 def _set(state: str | None, function: str | None) -> str:
@@ -247,7 +393,7 @@ def _set(state: str | None, function: str | None) -> str:
 def index(connection: Redis, id: str) -> None:
     """Derive a job's entries in the index from its hash; with a pipeline, as a part of it."""
     # EVAL and not EVALSHA: a Redis that was restarted knows no script, and a transaction cannot load one.
-    connection.eval(_INDEX, 0, id)
+    connection.eval(INDEX, 0, id)
 
 
 def queue_of(connection: Redis) -> Queue:
@@ -258,11 +404,13 @@ def queue_of(connection: Redis) -> Queue:
 class Job(RQJob):
     """RQ's job, which keeps itself in the index, and whose data is JSON: a pickle would run code in every reader."""
 
+    isolated = False  # whether it wants a process of its own
+
     @classmethod
-    def of(cls, function: Function, arguments: dict[str, Any], id: str, connection: Redis) -> RQJob:
+    def of(cls, function: Function, arguments: dict[str, Any], id: str, connection: Redis) -> Self:
         """Make a job, not yet queued, of a function and its parsed arguments."""
-        return cls.create(
-            "launchpad.runner.run",
+        job: Self = cls.create(  # type: ignore[assignment]
+            RUN,
             args=[function.module, function.name, arguments],
             id=id,
             origin=QUEUE,
@@ -274,9 +422,58 @@ class Job(RQJob):
             retry=Retry(function.retries) if function.retries else None,
             serializer="json",
         )
+        job.isolated = function.isolated
+        return job
+
+    def to_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Answer the job's hash."""
+        return super().to_dict(*args, **kwargs) | ({"isolated": 1} if self.isolated else {})
 
     def __init__(self, id: str | None = None, connection: Redis | None = None, serializer: Any = None):
         super().__init__(id, connection, serializer or JSONSerializer)
+
+    @property
+    def func(self) -> Any:
+        """What RQ calls. A job that names anything else fails before that is even imported.
+
+        Raises:
+            PermissionError: it does.
+        """
+        if self.func_name != RUN or self.instance is not None:
+            raise PermissionError(f"{str(self.func_name)[:100]} is not run: only functions of jobs.py with @job are.")
+        return super().func
+
+    def restore(self, raw_data: dict[bytes, bytes]) -> None:
+        """Read the job from its hash, without the fields that are foreign to it, or that cannot be read."""
+        self.isolated = b"isolated" in raw_data
+        fields = {name: value for name, value in raw_data.items() if not FOREIGN.fullmatch(name)}
+        try:
+            super().restore(fields)
+        except NoSuchJobError:
+            raise
+        except Exception:  # of whatever kind: an error here would end the worker
+            super().restore({name: value for name, value in fields.items() if self._is_readable(name, value)})
+        self.timeout = self.timeout or Queue.DEFAULT_TIMEOUT
+        self.origin = QUEUE
+
+    def _is_readable(self, name: bytes, value: bytes) -> bool:
+        try:
+            super().restore({b"data": b"", name: value})
+        except Exception:
+            return False
+        return True
+
+    def _fetch_status(self) -> JobStatus:
+        try:
+            return super()._fetch_status()
+        except ValueError:
+            return JobStatus.CREATED  # what it says is no state
+
+    def latest_result(self, timeout: int = 0) -> Result | None:
+        """Answer the latest result, if there is one, and it can be read."""
+        with suppress(*UNREADABLE):
+            return super().latest_result(timeout)
+        return None
 
     def set_status(self, status: JobStatus, pipeline: Pipeline | None = None) -> None:
         """Write the state, here and in the index."""
@@ -288,8 +485,16 @@ class Job(RQJob):
     def prepare_for_execution(self, worker_name: str, pipeline: Pipeline) -> None:
         """Write that the job has started, here and in the index."""
         super().prepare_for_execution(worker_name, pipeline)
+        attempts = self.meta.get("attempts", [])[1 - MAX_ATTEMPTS :]
+        attempts.append({"started_at": now().isoformat()})
+        self.meta = {"attempt": self.meta.get("attempt", 0) + 1, "attempts": attempts}
+        pipeline.hset(self.key, "meta", self._serialize_meta())
         pipeline.persist(self.key)  # RQ does it too, but only after this, and the index reads the time to live
         index(self.connection if pipeline is None else pipeline, self.id)
+
+    def save_meta(self) -> None:
+        """Write what a job tells of itself, unless it was deleted."""
+        self.connection.eval(_SAVE_META, 0, self.key, self._serialize_meta())
 
     def retry(self, queue: Queue, pipeline: Pipeline) -> None:
         """Queue the job again, with what its process has saved; the worker's copy is older, and would be written."""

@@ -7,82 +7,90 @@ import json
 import logging
 import os
 import re
-import select
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cache
 from io import TextIOWrapper
 from typing import Any
 
 from rq.job import Job
 
-from launchpad.shipper import DONE, ENTRY, MARK, begin
+from launchpad.shipper import ENTRY, MARK, begin
 
 PATIENCE = 1.0  # seconds that a function that has returned waits for its log to be written
 LATE = 5  # seconds after a job's end in which lines may still come, if nothing says that these are all
 PAGE = 2000  # lines of an answer
 
 
+_container: TextIOWrapper | None = None  # its stdout, while that of this process is the log's
+
+
 @contextmanager
 def captured(job: Job) -> Iterator[None]:
     """Write what this process and its children print into the log of the job that it runs."""
-    begun = begin(job)
-    if begun is None:
+    line = begin(job)
+    if line is None:
         yield
         return
-    sink, ended = begun
+    _redirect(line.sink)
+    has_failed = True
     try:
-        with _redirected(sink) as container, _logged(container):
-            yield
-            _flush()
-            os.write(1, DONE)
-    finally:  # so the log is whole when the job has ended, unless a child holds the pipe, or Redis is away
-        select.select([ended], [], [], PATIENCE)
-        os.close(ended)
+        _print_what_is_logged()
+        yield
+        has_failed = False
+    finally:  # so the log is whole when the job has ended, unless a child goes on printing, or Redis is away
+        _flush()
+        line.end(PATIENCE, not has_company(), has_failed)
 
 
-@contextmanager
-def _redirected(sink: int) -> Iterator[TextIOWrapper]:
-    """Let the stdout and stderr of everybody in this process be a pipe; answer a file that is the container's."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            # By lines, even with PYTHONUNBUFFERED: a killed job has lost none, and threads do not cut each other's.
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True, write_through=False)
-    errors = os.dup(2)
-    with open(os.dup(1), "w", buffering=1) as container:
-        for fd in (1, 2):
-            os.dup2(sink, fd)
-        os.close(sink)
-        try:
-            yield container
-        finally:
-            _flush()
-            os.dup2(container.fileno(), 1)
-            os.dup2(errors, 2)
-            os.close(errors)
+def has_company() -> bool:
+    """Tell whether this process has other threads or child processes, which may still work for the last job."""
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        return True
+    with suppress(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+        return True
+    return False
 
 
-@contextmanager
-def _logged(container: TextIOWrapper) -> Iterator[None]:
-    """Print what is logged, and what is warned of, with a mark for its level; what RQ logs is the container's only."""
-    root, handler = logging.getLogger(), logging.StreamHandler(sys.stdout)
+def _redirect(sink: int) -> None:
+    """Let the stdout and stderr of everybody in this process be the log's; what RQ logs is the container's only."""
+    global _container
+    if _container is None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                # By lines, even with PYTHONUNBUFFERED: a killed job has lost none, and threads do not cut each other's.
+                stream.reconfigure(
+                    encoding="utf-8", errors="backslashreplace", line_buffering=True, write_through=False
+                )
+        _container = open(os.dup(1), "w", buffering=1)  # noqa: SIM115 - as long as the process lives
+        for handler in logging.getLogger("rq.worker").handlers:
+            if isinstance(handler, logging.StreamHandler):
+                handler.setStream(_container)
+    for fd in (1, 2):
+        os.dup2(sink, fd)
+
+
+def _print_what_is_logged() -> None:
+    """Print what is logged, and what is warned of, with a mark for its level, whatever the last job did to that."""
+    root = logging.getLogger()
+    handler, level = _handler()
+    if handler not in root.handlers:
+        root.addHandler(handler)
+    if root.level != level:  # to set it makes all loggers slow for a moment
+        root.setLevel(level)
+    logging.captureWarnings(True)
+
+
+@cache
+def _handler() -> tuple[logging.Handler, int]:
+    handler, level = logging.StreamHandler(sys.stdout), logging.getLogger().level
     handler.setFormatter(_Marked())
     handler.addFilter(lambda record: not record.name.startswith("rq."))
-    root.addHandler(handler)
-    level = root.level
-    root.setLevel(logging.INFO if level == logging.WARNING else level)  # the default means that nobody has set it
-    logging.captureWarnings(True)
-    others = [other for other in logging.getLogger("rq.worker").handlers if isinstance(other, logging.StreamHandler)]
-    streams = [other.setStream(container) for other in others]
-    try:
-        yield
-    finally:
-        for other, stream in zip(others, streams, strict=True):
-            other.setStream(stream)
-        logging.captureWarnings(False)
-        root.removeHandler(handler)
-        root.setLevel(level)
+    return handler, logging.INFO if level == logging.WARNING else level  # the default means that nobody has set it
 
 
 class _Marked(logging.Formatter):
@@ -107,7 +115,7 @@ def read(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> tup
     for id, fields in entries:
         if len(lines) > PAGE - ENTRY:
             return lines, after, False
-        found = json.loads(fields[b"lines"])
+        found = _lines_in(fields)
         ended = not found
         if found:
             first, after = after, int(id.partition(b"-")[0])
@@ -115,6 +123,14 @@ def read(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> tup
                 found.insert(0, [found[0][0], "warning", f"… {missing:,} earlier lines are not kept …"])
             lines += [_line(*line) for line in found[max(-missing, 0) :]]
     return lines, after, ended
+
+
+def _lines_in(fields: dict[bytes, bytes]) -> list[Any]:
+    try:
+        found: list[Any] = json.loads(fields[b"lines"])
+    except (KeyError, ValueError):  # the shipper has not written this
+        return [[0, "warning", "… what is here cannot be read …"]]
+    return found
 
 
 def _line(at: float, level: str, text: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from werkzeug.routing import Rule
 from launchpad.api import MAX_LINES, MAX_PAGE, MAX_PER_PAGE
 from launchpad.board import PER_PAGE
 from launchpad.catalog import Function
+from launchpad.forms import as_text
 from launchpad.index import STATES
 from launchpad.security import OPEN_PATHS, SAFE_METHODS
 from launchpad.shipper import LEVELS
@@ -76,6 +77,42 @@ PROGRESS = _object(
     **BAR,
     inner=_list(_object("A bar within it.", **BAR)),
 )
+STORED = _object(
+    "A file, to be downloaded from `url`.", **dict.fromkeys(("name", "media_type", "url"), TEXT), size=INTEGER
+)
+
+
+def _result(description: str, /, **parts: Schema) -> Schema:
+    """Describe one kind of result; each may have a label, and others behind it."""
+    result = _object(description, **parts)
+    more = _list(_ref("Result")) | {"description": "The other results, none of which has `more`."}
+    label = TEXT | {"description": "Its key in the dict that was returned."}
+    return result | {"properties": {**parts, "label": label, "more": more}}
+
+
+RESULT = {
+    "description": "What a function returned.",
+    "anyOf": [
+        _result("JSON.", type={"const": "json"}, value={}),
+        _result("A text.", type={"const": "text"}, value=TEXT),
+        _result(
+            "JSON or a text above 1 MB: how it begins, and all of it.",
+            type={"enum": ["json", "text"]},
+            value={"type": "null"},
+            preview=TEXT,
+            file=STORED,
+        ),
+        _result(
+            "A table, with all of its rows in a CSV file.",
+            type={"const": "table"},
+            columns=_list(TEXT),
+            rows=_list(_list({})) | {"description": "The first ones; in a list of jobs, none."},
+            count=INTEGER | {"description": "How many there are."},
+            file=STORED,
+        ),
+        _result("A picture, or another file.", type={"enum": ["image", "file"]}, file=STORED),
+    ],
+}
 FAULT = _object("Where a fault is, and what it is.", loc=_list({"type": ["string", "integer"]}), msg=TEXT)
 
 SCHEMAS: dict[str, Schema] = {
@@ -88,13 +125,15 @@ SCHEMAS: dict[str, Schema] = {
         state={"enum": list(STATES)},
         progress=_or_null(PROGRESS),
         position=_or_null(INTEGER),
-        result=_or_null(_object("What it returned.", type={"enum": ["json", "text"]}, value={})),
+        result=_or_null(_ref("Result")),
         error=_or_null(_object("Why it failed: one line for a person, and the traceback.", cause=TEXT, traceback=TEXT)),
         attempt=INTEGER,
         worker=_or_null(TEXT),
         created_at=TIME,
+        starts_at=_or_null(TIME) | {"description": "While it is queued: when it will start, an estimate."},
         **dict.fromkeys(("scheduled_at", "started_at", "ended_at", "expires_at"), _or_null(TIME)),
     ),
+    "Result": RESULT,
     "Listing": _object(
         "Some jobs; long texts among their arguments are cut.",
         jobs=_list(_ref("Job")),
@@ -118,6 +157,7 @@ SCHEMAS: dict[str, Schema] = {
     },
 }
 
+BYTES = "bytes"  # of a file: they have no schema
 # The schema of what each view answers when all is well.
 ANSWERS: dict[str, dict[int, str]] = {
     "list_functions": {200: "Functions"},
@@ -125,6 +165,7 @@ ANSWERS: dict[str, dict[int, str]] = {
     "list_jobs": {200: "Listing"},
     "get_job": {200: "Job"},
     "get_log": {200: "Log"},
+    "get_file": {200: BYTES},
     "delete_job": {204: ""},
     "stop_job": {202: "Job"},
     "retry_job": {202: "Job"},
@@ -158,13 +199,27 @@ def show_document() -> Response:
 @bp.get("/api/docs")
 def show_page() -> str:
     """Show the document to a person."""
-    return render_template("docs.html", api=document(current_app), schemas=SCHEMAS)
+    functions = current_app.extensions["board"].functions
+    return render_template("docs.html", api=document(current_app), schemas=SCHEMAS, functions=functions)
 
 
 @bp.app_template_filter()
 def shell(value: Any) -> str:
     """Write a JSON value as one word of a command."""
     return shlex.quote(json.dumps(value, ensure_ascii=False))
+
+
+@bp.app_template_filter()
+def form_parts(function: Function, schemas: Mapping[str, Schema]) -> str:
+    """Write as options of curl what a function with a file is launched with."""
+    arguments, parts = schemas[function.name], [f"function={function.name}"]
+    for field in (field for field in function.fields if field.name in arguments["required"]):
+        example = _example(arguments["properties"][field.name], schemas)
+        ending = field.attributes.get("accept", "").partition(",")[0]
+        file = f"@your{ending if ending.startswith('.') else '.file'}"
+        values = example if isinstance(example, list) else [example]
+        parts += [f"{field.name}={file if field.kind == 'file' else as_text(value)}" for value in values]
+    return " ".join(f"-F {shlex.quote(part)}" for part in parts)
 
 
 def document(app: Flask) -> Schema:
@@ -213,7 +268,7 @@ def _operation(rule: Rule, method: str, docstring: str, login: bool) -> Schema:
 def _answer(view: str, status: int, schema: str) -> Schema:
     answer: Schema = {"description": HTTPStatus(status).phrase}
     if schema:
-        answer["content"] = {"application/json": {"schema": _ref(schema)}}
+        answer["content"] = {"*/*": {}} if schema == BYTES else {"application/json": {"schema": _ref(schema)}}
     if view == "launch_job":
         answer["headers"] = LOCATION
     return answer
@@ -242,21 +297,20 @@ def _body(functions: Mapping[str, Function], schemas: Mapping[str, Schema]) -> S
     bodies, forms, examples = [], [], {}
     for name, function in functions.items():
         arguments, chosen = schemas[name], {"const": name}
-        needed = arguments.get("required", [])
-        body = _object(function.description, function=chosen, arguments=_ref(name), scheduled_at=_or_null(LATER))
-        bodies.append(body | {"title": name, "required": ["function", *(["arguments"] if needed else [])]})
-        parts = {key: _part(schema, key in needed) for key, schema in arguments.get("properties", {}).items()}
+        properties, needed = arguments.get("properties", {}), arguments.get("required", [])
+        parts = {key: _part(schema, key in needed) for key, schema in properties.items()}
         form = {"properties": {"function": chosen, "scheduled_at": LATER} | parts, "required": ["function", *needed]}
         forms.append(arguments | form)
-        values = {key: _example(schema, schemas) for key, schema in arguments.get("properties", {}).items()}
-        examples[name] = {"summary": function.title, "value": {"function": name, "arguments": values}}
-    return {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"oneOf": bodies}, "examples": examples},
-            "multipart/form-data": {"schema": {"oneOf": forms}},
-        },
-    }
+        files = {field.name for field in function.fields if field.kind == "file"}
+        if files.isdisjoint(needed):  # JSON cannot carry a file
+            without = {key: schema for key, schema in properties.items() if key not in files}
+            given = arguments | {"properties": without} if files else _ref(name)
+            body = _object(function.description, function=chosen, arguments=given, scheduled_at=_or_null(LATER))
+            bodies.append(body | {"title": name, "required": ["function", *(["arguments"] if needed else [])]})
+            values = {key: _example(schema, schemas) for key, schema in without.items()}
+            examples[name] = {"summary": function.title, "value": {"function": name, "arguments": values}}
+    as_json = {"application/json": {"schema": {"oneOf": bodies}, "examples": examples}} if bodies else {}
+    return {"required": True, "content": as_json | {"multipart/form-data": {"schema": {"oneOf": forms}}}}
 
 
 def _part(schema: Schema, required: bool) -> Schema:
@@ -264,6 +318,7 @@ def _part(schema: Schema, required: bool) -> Schema:
     alone = schema.get("anyOf", [{}])[0]  # the others are null and, for a Decimal, a string
     part: Schema = {key: value for key, value in schema.items() if key != "anyOf" and value is not None} | alone
     least = {"string": "minLength", "array": "minItems"}.get(part.get("type", ""))
+    least = None if part.get("format") == "binary" else least  # a file may be empty
     return {least: 1} | part if required and least else part
 
 

@@ -15,11 +15,14 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest, NotFound, UnprocessableEntity
 
+from launchpad import estimate
 from launchpad.api import MAX_PER_PAGE, board, time_of
 from launchpad.board import JobNotFound, QueueFull
 from launchpad.catalog import Function, InvalidArguments
 from launchpad.forms import as_text
 from launchpad.index import STATES
+from launchpad.shipper import LEVELS, LINES
+from launchpad.uploads import read_form
 
 KEY = "idempotency-key"  # the hyphen keeps it apart from every parameter
 LONG = 300  # characters of a result that a row of the list holds
@@ -67,16 +70,16 @@ def index() -> ResponseReturnValue:
 def launch(name: str) -> ResponseReturnValue:
     """Show the form of one function, filled in from the query or from the job `from`; launch it."""
     function = _function(name)
-    given = (request.form if request.method == "POST" else request.args).to_dict(flat=False)
+    given = read_form() if request.method == "POST" else request.args.to_dict(flat=False)
     key = given.pop(KEY, [token_hex()])[-1]
-    values = {name: "\n".join(texts) for name, texts in given.items()}
+    values = {name: "\n".join(item for item in items if isinstance(item, str)) for name, items in given.items()}
     if request.method == "GET":
         if id := request.args.get("from"):  # a keyword, and so never a parameter
             values = _texts(board().get(id)["arguments"]) | values
         return render_template("launch.html", function=function, values=values)
     at = given.pop("scheduled_at", [""])[-1]
     try:
-        id = _launch(function, function.parse_form(given), key, at)
+        id = _launch(function, function.parse_form(given), str(key), str(at))
     except InvalidArguments as error:
         return render_template("launch.html", function=function, values=values, errors=error.errors), 422
     except QueueFull as error:
@@ -121,7 +124,20 @@ def job(id: str) -> str:
         earlier=board().attempts(id)[:-1],
         listing=board().many([id]),
         known=found["function"] in board().functions,
+        levels=("debug", *LEVELS[2:]),
     )
+
+
+@bp.get("/jobs/<id>/log.txt")
+def log(id: str) -> Response:
+    """Download what is kept of the log of a job, as text."""
+    text: list[str] = []
+    page = board().log(id, 0)
+    while page["lines"] and len(text) <= LINES:  # a job may print faster than this reads
+        text += [f"{line['time'][:23]}Z {line['level']:8} {line['text']}\n" for line in page["lines"]]
+        page = board().log(id, page["next"])
+    headers = {"Content-Disposition": f"attachment; filename={id}.log"}
+    return Response("".join(text), mimetype="text/plain", headers=headers)
 
 
 @bp.post("/jobs/<id>/delete")
@@ -149,10 +165,8 @@ def retry(id: str) -> ResponseReturnValue:
 @bp.post("/jobs/<id>/again")
 def again(id: str) -> ResponseReturnValue:
     """Launch another job with the arguments of this one."""
-    old = board().get(id)
-    function = _function(old["function"])
     try:
-        new = _launch(function, function.parse(old["arguments"]), request.form.get(KEY, token_hex()))
+        new = board().launch_again(id, request.form.get(KEY, token_hex()))["id"]
     except InvalidArguments as error:
         raise UnprocessableEntity(f"The function takes other arguments now: {error}") from None
     return redirect(url_for(".job", id=new), 303)
@@ -170,7 +184,13 @@ def page_context() -> dict[str, Any]:
     """Give every template, that of the errors included, what the frame of the page shows."""
     host = re.sub(r":\d+$", "", request.host)
     port = current_app.extensions["settings"].dashboard_port
-    return {"monitor_url": f"{request.scheme}://{host}:{port}/", "new_key": token_hex, "KEY": KEY, "SHORT": SHORT}
+    return {
+        "monitor_url": f"{request.scheme}://{host}:{port}/",
+        "new_key": token_hex,
+        "KEY": KEY,
+        "SHORT": SHORT,
+        "UPLOAD": current_app.config["MAX_CONTENT_LENGTH"],
+    }
 
 
 def _view(given: MultiDict[str, str]) -> View:
@@ -194,22 +214,34 @@ def _function(name: str) -> Function:
 def _launch(function: Function, arguments: dict[str, Any], key: str, at: str = "") -> str:
     """Launch a job once for this key, and answer its id."""
     # The browser's "back" brings an old key back: with other arguments it is another job all the same.
-    key = " ".join((key, function.name, json.dumps(arguments, sort_keys=True), at))
+    # A file that is sent twice is stored in two places: its name and size are what counts.
+    same = function.with_files(arguments, lambda _, file: [file["name"], file["size"]])
+    key = " ".join((key, function.name, json.dumps(same, sort_keys=True), at))
     return str(board().launch(function.name, arguments, key, time_of(at))[0]["id"])
 
 
 def _texts(arguments: dict[str, Any]) -> dict[str, str]:
     """Write arguments as a form shows them."""
     return {
-        name: "\n".join(map(as_text, value)) if isinstance(value, list) else as_text(value)
+        name: "\n".join(map(_text, value)) if isinstance(value, list) else _text(value)
         for name, value in arguments.items()
     }
 
 
+def _text(value: Any) -> str:
+    return as_text(_names(value))
+
+
 @bp.app_template_filter()
 def words(arguments: dict[str, Any]) -> str:
-    """Put arguments into one line, as a call is written."""
-    return ", ".join(f"{name}={_json(value)}" for name, value in arguments.items())
+    """Put arguments into one line, as a call is written; files by their names."""
+    return ", ".join(f"{name}={_json(_names(value))}" for name, value in arguments.items())
+
+
+def _names(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_names(item) for item in value]
+    return value["name"] if isinstance(value, dict) and "name" in value else value
 
 
 @bp.app_template_filter()
@@ -217,16 +249,28 @@ def outcome(job: dict[str, Any]) -> str:
     """Say in one line what came of a job, or what it waits for."""
     match job:
         case {"state": "queued", "position": position}:
-            return f"Number {position} in the queue" if position else "About to start"
-        case {"state": "finished", "result": {"value": str(text)}}:
-            return text[:LONG]
-        case {"state": "finished", "result": {"value": value}}:
-            return "No result" if value is None else _json(value)[:LONG]
+            return estimate.place(position, job.get("starts_at")) if position else "About to start"
+        case {"state": "finished", "result": dict(result)}:
+            number = len(result.get("more", []))
+            return _brief(result) + (f" and {number} more" if number else "")
         case {"error": {"cause": cause}}:
             return str(cause)
         case {"state": "scheduled", "scheduled_at": str(at)}:
             return f"Starts {clock(at)}"
     return {"scheduled": "Waits for its time", "deferred": "Waits for another job"}.get(job["state"], "")
+
+
+def _brief(result: dict[str, Any]) -> str:
+    match result:
+        case {"type": "table", "count": count}:
+            return f"A table of {count:,} row{'' if count == 1 else 's'}"
+        case {"preview": str(text)} | {"value": str(text)}:
+            return text[:LONG]
+        case {"file": {"name": name}}:
+            return str(name)
+        case {"value": value}:
+            return "No result" if value is None else _json(value)[:LONG]
+    return ""
 
 
 @bp.app_template_filter()
@@ -309,8 +353,25 @@ def pretty(value: Any) -> str:
     """Write a value so that it can be read: a text as it is, what is long over several lines."""
     if isinstance(value, str):
         return value
-    line = _json(value)
+    line = _json(_names(value))
     return line if len(line) <= SHORT else json.dumps(value, ensure_ascii=False, indent=2)
+
+
+@bp.app_template_filter()
+def cell(value: Any) -> str:
+    """Write a cell of a table; its CSV file has all digits."""
+    if isinstance(value, float):
+        return f"{value:.6g}" if 1e-4 <= abs(value) < 1e6 else f"{value:.2f}" if abs(value) < 1e15 else str(value)
+    return "" if value is None else value if isinstance(value, str) else _json(value)
+
+
+@bp.app_template_filter()
+def numeric(result: dict[str, Any]) -> set[int]:
+    """Tell which columns of a table have nothing but numbers."""
+    columns = zip(*result["rows"], strict=True)
+    return {
+        i for i, cells in enumerate(columns) if {type(value) for value in cells if value is not None} <= {int, float}
+    }
 
 
 def _json(value: Any) -> str:

@@ -5,8 +5,10 @@ import time
 from contextlib import suppress
 from datetime import datetime
 from importlib import import_module
+from threading import Thread
 from typing import Any
 
+from redis import Redis
 from redis.exceptions import WatchError
 from rq.cron import CronJob
 from rq.executions import Execution
@@ -14,34 +16,49 @@ from rq.job import Job as RQJob
 from rq.job import JobStatus
 from rq.job_lifecycle import record_job_failure
 from rq.scheduler import RQScheduler
+from rq.scripts import release_lock
 from rq.utils import now
 
 from launchpad.catalog import Function, collect
-from launchpad.index import QUEUE, Job, queue_of
+from launchpad.index import QUEUE, RUNNING, Job, queue_of
+from launchpad.settings import Settings
+from launchpad.store import Store
 
-# Seconds that a worker must have been silent before its job counts as lost. After an outage of Redis, workers
-# are back within three.
-SILENCE = 6
+# Seconds that a worker must have been silent before its job counts as lost. Workers are BACK so soon after an outage
+# of Redis; until then nobody is silent, and of the time between two looks, no more than STEP counts.
+SILENCE, BACK, STEP = 6, 3, 2
+SWEEP = 600  # seconds from one sweep of the file store to the next
 CRON = "rq:launchpad:cron"  # function -> the Unix time that it is scheduled for
 
 
 class Scheduler(RQScheduler):
     """RQ's scheduler, a process beside each worker that looks around once a second.
 
-    The one that holds RQ's lock queues what is due and keeps cron; each of them looks for jobs whose worker was lost,
-    in transactions, so that one does it. RQ alone would need 78 seconds to notice: the lease of a job is a minute.
+    The one that holds RQ's lock queues what is due, keeps cron, and sweeps the file store; each of them looks for jobs
+    whose worker was lost, in transactions, so that one does it. RQ alone would need 198 seconds to notice:
+    the lease of a job is three minutes, so that it outlives an outage of Redis.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._worker = os.getpid()
-        self._silent_since: dict[str, float] = {}
+        self._silence: dict[str, float] = {}  # seconds, of what nobody works on
+        self._looked_at = 0.0
 
     @property
     def should_reacquire_locks(self) -> bool:
         """Try for the lock every five seconds: its holder may have been killed."""
         tried = self.lock_acquisition_time
-        return not self.acquired_locks and (tried is None or (datetime.now() - tried).total_seconds() > 5)
+        # abs: the clock may have been set back.
+        return not self.acquired_locks and (tried is None or abs((datetime.now() - tried).total_seconds()) > 5)
+
+    def acquire_locks(self, *args: Any, **kwargs: Any) -> Any:
+        """Take the lock; from another who has not renewed it, too: after a kill, RQ would wait for its last minute."""
+        key = self.get_locking_key(QUEUE)
+        holder, left = self.connection.get(key), self.connection.ttl(key)
+        if holder and left < self.interval + 60 - SILENCE:  # it is renewed each second
+            release_lock(self.connection, key, holder.decode())
+        return super().acquire_locks(*args, **kwargs)
 
     def heartbeat(self) -> None:
         """Keep the lock, and end with the worker: it may have been killed."""
@@ -49,14 +66,25 @@ class Scheduler(RQScheduler):
             self.request_stop()
         super().heartbeat()
 
+    def work(self) -> None:
+        """Look around until it is to stop; and sweep beside it, since a file store may be far away and slow."""
+        store = Store(Settings.from_environ().files_url)
+        Thread(target=self._sweep, args=(store, self.connection), daemon=True).start()
+        while not self._stop_requested:
+            try:
+                super().work()
+            except Exception:  # RQ's would end, and then be started only where it gets the lock
+                self.log.exception("The scheduler was interrupted")
+                time.sleep(self.interval)
+
     def enqueue_scheduled_jobs(self) -> None:
         """Do what is to be done each second; RQ calls it."""
         self._queue = queue_of(self.connection)
+        self._find_lost()  # first: jobs.py, and with it cron, may be broken
         if self.acquired_locks:
             self._enqueue_due()
             for name, function in _with_cron().items():
                 self._schedule_next(name, function)
-        self._find_lost()
 
     # -- time
 
@@ -95,14 +123,35 @@ class Scheduler(RQScheduler):
         if job and job.get_status() == JobStatus.SCHEDULED:
             job.delete()
 
+    # -- files
+
+    def _sweep(self, store: Store, connection: Redis) -> None:
+        def exist(ids: list[str]) -> list[bool]:
+            with connection.pipeline(transaction=False) as pipe:
+                for id in ids:
+                    pipe.exists(Job.key_for(id))
+                return [bool(found) for found in pipe.execute()]
+
+        while True:
+            time.sleep(1)
+            if self.acquired_locks:
+                try:
+                    store.sweep(exist)
+                except Exception:
+                    self.log.exception("The file store could not be swept; again in %d seconds", SWEEP)
+                time.sleep(SWEEP)
+
     # -- lost jobs
 
     def _find_lost(self) -> None:
         """Fail, or retry, the jobs whose worker has been silent for too long."""
-        silent = self._silent()
-        self._silent_since = {key: self._silent_since.get(key, time.monotonic()) for key in silent}
-        for key, since in self._silent_since.items():
-            if time.monotonic() - since > SILENCE:
+        step = min(time.monotonic() - self._looked_at, STEP)
+        restarted = 0 <= self.connection.info("server")["uptime_in_seconds"] < BACK  # below 0: the clock was set back
+        silent = [] if restarted else self._silent()
+        self._looked_at = time.monotonic()
+        self._silence = {key: self._silence.get(key, -step) + step for key in silent}
+        for key, silence in self._silence.items():
+            if silence > SILENCE:
                 self._fail(key)
 
     def _silent(self) -> list[str]:
@@ -130,6 +179,7 @@ class Scheduler(RQScheduler):
                 pipe.watch(job.key)
             waits = job is not None and job.get_status() in (JobStatus.STARTED, JobStatus.QUEUED)
             pipe.multi()
+            pipe.zrem(RUNNING, id)  # for how long nobody was there says nothing about its function
             pipe.zrem(self._queue.started_job_registry.key, key)
             pipe.lrem(self._queue.intermediate_queue_key, 1, id)
             if job is not None and waits:
@@ -142,7 +192,10 @@ class Scheduler(RQScheduler):
             job.retry(self._queue, pipe)
         else:
             job.ended_at = now()
-            record_job_failure(job, "AbandonedJobError: the worker was lost", pipe)
+            # Both in RQ's words.
+            started = job.get_status(refresh=False) == JobStatus.STARTED
+            reason = "AbandonedJobError: the worker was lost" if started else "Job was stuck in intermediate queue."
+            record_job_failure(job, reason, pipe)
 
 
 def _with_cron() -> dict[str, Function]:

@@ -1,20 +1,25 @@
 """Who may come in, and from where. Used by the server and by the dashboard alike."""
 
 import hmac
+from hashlib import sha256
 
 from flask import Flask, Response, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, Unauthorized
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from launchpad.settings import Settings
 
-# Health checks have no password, and tell nothing that needs one.
-OPEN_PATHS = ("/healthz", "/readyz")
+# The health checks of the containers have no password, and are told nothing that needs one.
+OPEN_PATHS = ("/healthz",)
+HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "same-origin"}
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def protect(app: Flask, settings: Settings) -> None:
     """Refuse cross-site writes (403), ask for the login where one is set (401), and set the security headers."""
+    if trusted := settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, trusted, trusted, trusted)  # type: ignore[method-assign]
 
     @app.before_request
     def refuse_cross_site_writes() -> None:
@@ -30,25 +35,27 @@ def protect(app: Flask, settings: Settings) -> None:
 
     @app.after_request
     def set_headers(response: Response) -> Response:
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("X-Frame-Options", "DENY")
-        response.headers.setdefault("Referrer-Policy", "same-origin")
+        response.headers.extend(HEADERS)
         return response
 
 
 def _is_same_site() -> bool:
-    """Browsers say where a request comes from: in Sec-Fetch-Site, older ones in Origin; curl says neither."""
+    """Browsers say where a request comes from: in Sec-Fetch-Site, older ones in Origin or Referer; curl in none."""
     if site := request.headers.get("Sec-Fetch-Site"):
         return site in ("same-origin", "none")
-    origin = request.headers.get("Origin")
-    return origin is None or origin.partition("://")[2] == request.host
+    origin = request.headers.get("Origin", request.headers.get("Referer"))
+    return origin is None or origin.partition("://")[2].partition("/")[0] == request.host
 
 
 def _is_logged_in(settings: Settings) -> bool:
     given = request.authorization
     if given is None or given.type != "basic":
         return False
-    # Both are always compared, in constant time: the answer's time tells nothing.
-    name = hmac.compare_digest((given.username or "").encode(), settings.login_username.encode())
-    password = hmac.compare_digest((given.password or "").encode(), settings.login_password.encode())
+    name = is_same(given.username or "", settings.login_username)
+    password = is_same(given.password or "", settings.login_password)  # also where the name was wrong
     return name and password
+
+
+def is_same(given: str, secret: str) -> bool:
+    """Compare in a time that tells nothing: neither where the two differ, nor how long the secret is."""
+    return hmac.compare_digest(*(sha256(text.encode()).digest() for text in (given, secret)))

@@ -19,6 +19,12 @@ def _is_redis_url(url: str) -> str:
     return url
 
 
+def _is_files_url(url: str) -> str:
+    if "://" in url and url.partition("://")[0] not in ("s3", "file"):
+        raise ValueError("should be a folder, or a URL like s3://bucket/folder")
+    return url
+
+
 class Settings(BaseModel):
     """The settings of one process; a field's environment variable is its name in capitals."""
 
@@ -29,8 +35,10 @@ class Settings(BaseModel):
     dashboard_port: int = Field(default=5555, ge=1, le=65535)
     login_username: str = ""
     login_password: str = ""
+    trusted_proxies: int = Field(default=0, ge=0, le=9)
     max_queued_jobs: int = Field(default=10_000, ge=1)
     max_upload_mb: int = Field(default=100, ge=1)
+    files_url: Annotated[str, AfterValidator(_is_files_url)] = "/data"
 
     @model_validator(mode="after")
     def _login_is_whole(self) -> Self:

@@ -4,14 +4,17 @@ A job's process may be killed at any moment, and what it printed last is still t
 that reads it. It is one for all jobs of a worker, because to fork one for each would add half of what a job costs.
 """
 
+import fcntl
 import gc
 import json
+import mmap
 import os
 import re
 import select
 import signal
 import socket
 import sys
+import termios
 import time
 import traceback
 from codecs import getincrementaldecoder
@@ -19,7 +22,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from math import inf
-from typing import Any, NoReturn
+from tempfile import TemporaryFile
+from typing import Any, NamedTuple, NoReturn
 
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
@@ -34,8 +38,6 @@ INTERVAL = 0.2  # seconds that a line waits for others
 PAUSE, PATIENCE = 1, 120  # seconds between two tries while Redis is away, and for how long after the end of the job
 KEY = "rq:launchpad:log:"  # and the job's id; an entry's id begins with the number of its last line
 MARK = "\x1e"  # begins a line, if the digit of its level follows
-DONE = b"\x1e0"  # what a job writes last if it has not been killed
-ENDED = -1  # instead of the pipe's number
 LEVELS = ("info", "debug", "info", "warning", "error", "critical")
 
 # ARGV: the job, the batch, how many lines were dropped before it, then of each entry how many lines it has, and them.
@@ -44,7 +46,7 @@ WRITE = f"""
 local job, log = 'rq:job:' .. ARGV[1], '{KEY}' .. ARGV[1]
 local function number(entry) return tonumber(entry[1]:match('%d+')) end
 
-if redis.call('EXISTS', job) == 0 then return end  -- deleted meanwhile
+if redis.call('HEXISTS', job, 'status') == 0 then return end  -- deleted meanwhile
 local last, bytes = 0, 0
 local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
 if newest then
@@ -66,35 +68,107 @@ if ttl > 0 then redis.call('PEXPIRE', log, ttl) end
 """
 
 _shipper: socket.socket | None = None  # the way to that of this worker
+_line: "Line | None" = None  # the way of this process
 
 
-def ensure(connection: Redis) -> None:
-    """Start the shipper of this worker, if it is not running, before the process of a job is forked."""
+def ensure(connection: Redis) -> bool:
+    """Start the shipper of this worker, before a job runs; tell whether the one that there was goes on."""
     global _shipper
-    if _shipper is None or select.select([_shipper], [], [], 0)[0]:  # it never writes, so this is its end
-        _shipper, control = socket.socketpair()
-        child = os.fork()
-        if child == 0:
-            if os.fork() == 0:
-                _be_shipper(control, connection)
-            os._exit(0)  # so nobody takes the shipper for the process of a job: the worker's children are these
-        os.waitpid(child, 0)
-        control.close()
+    if _shipper is not None and not select.select([_shipper], [], [], 0)[0]:  # it never writes: that is its end
+        return True
+    _shipper, control = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        if os.fork() == 0:
+            _be_shipper(control, connection)
+        os._exit(0)  # so nobody takes the shipper for the process of a job: the worker's children are these
+    os.waitpid(child, 0)
+    control.close()
+    return False
 
 
-def begin(job: Job) -> tuple[int, int] | None:
-    """Begin the log of a job: answer where to write to, and what is closed when all of it has been kept.
+class Page:
+    """Memory that a process of jobs and the shipper share: whose output it is that comes, and whether any has come."""
 
-    Outside a worker of ours there is nobody to take it.
-    """
+    def __init__(self, file: int):
+        self._memory = mmap.mmap(file, mmap.PAGESIZE)
+
+    def begin(self, id: str, attempt: int) -> None:
+        """Say that what comes from now on is the output of this job."""
+        text = json.dumps([id, attempt, os.urandom(8).hex()]).encode()
+        self._memory[4 : 4 + len(text)] = text  # an id is shorter: RQ allows letters, digits, - and _
+        self._memory[2:4] = len(text).to_bytes(2)
+        self._memory[0], self._memory[1] = attempt > 1, 1
+
+    def end(self) -> None:
+        """Say that no job is running."""
+        self._memory[1] = 0
+
+    def is_running(self) -> bool:
+        """Tell whether a job is."""
+        return bool(self._memory[1])
+
+    def hear(self) -> None:
+        """Say that there is output; the shipper says it before it takes any."""
+        self._memory[0] = 1
+
+    def was_heard(self) -> bool:
+        """Tell whether there was."""
+        return bool(self._memory[0])
+
+    def job(self) -> tuple[str, int, bytes]:
+        """Tell its id, which attempt it is, and what comes last: it cannot be guessed by whoever wrote its output."""
+        id, attempt, secret = json.loads(self._memory[4 : 4 + int.from_bytes(self._memory[2:4])])
+        return id, attempt, f"{MARK}0{secret}".encode()
+
+
+class Line(NamedTuple):
+    """The way from a process of jobs to the shipper, and back."""
+
+    page: Page
+    sink: int
+    kept: int  # a byte comes when all of a log was written
+
+    def end(self, wait: float, is_over: bool, has_failed: bool) -> None:
+        """End the log of a job, and wait until it is written; that of a silent one is, since there is none.
+
+        Unless it `is_over`, there is more to come: the job has left children.
+        """
+        if is_over and not (has_failed or self._has_spoken()):
+            self.page.end()
+            return
+        if is_over:
+            os.write(self.sink, self.page.job()[-1])
+        is_kept = select.select([self.kept], [], [], wait)[0] and os.read(self.kept, 1)
+        if is_over and is_kept:
+            self.page.end()
+
+    def _has_spoken(self) -> bool:
+        waiting = fcntl.ioctl(self.sink, termios.FIONREAD, b"    ")
+        return any(waiting) or self.page.was_heard()  # in this order: what does not wait was heard
+
+
+def begin(job: Job) -> Line | None:
+    """Begin the log of a job, in its process; outside a worker of ours there is nobody to take it."""
+    global _line
     if _shipper is None:
         return None
-    source, sink = os.pipe()
-    ended, ending = os.pipe()
-    socket.send_fds(_shipper, [json.dumps([job.id, job.meta["attempt"]]).encode()], [source, ending])
-    os.close(source)
-    os.close(ending)
-    return sink, ended
+    if _line is None:
+        with TemporaryFile() as file:
+            file.truncate(mmap.PAGESIZE)
+            source, sink = os.pipe()
+            kept, ending = os.pipe()
+            socket.send_fds(_shipper, [b"."], [file.fileno(), source, ending])
+            _line = Line(Page(file.fileno()), sink, kept)
+        os.close(source)
+        os.close(ending)
+    _line.page.begin(job.id, job.meta["attempt"])
+    return _line
+
+
+def is_behind() -> bool:
+    """Tell whether the log of the last job of this process is still being written."""
+    return _line is not None and _line.page.is_running()
 
 
 def _be_shipper(control: socket.socket, connection: Redis) -> NoReturn:
@@ -121,61 +195,95 @@ def _connect(pool: ConnectionPool) -> Redis:
 
 
 def _run(control: socket.socket, redis: Redis) -> None:
-    """Take the logs that are handed over, until the worker has ended, and they too."""
+    """Take what the processes of jobs print, until the worker has ended, and they too."""
+    sources: list[Source] = []
     logs: list[Log] = []
     working = True
-    while working or logs:
+    while working or sources or logs:
         timeout = max(min((log.due for log in logs), default=inf) - time.monotonic(), 0)
-        sources = [control] * working + [log for log in logs if log.source != ENDED]
-        for source in select.select(sources, [], [], None if timeout == inf else timeout)[0]:
-            if isinstance(source, Log):
-                source.read()
+        waiting: list[Any] = [control] * working + sources
+        for ready in select.select(waiting, [], [], None if timeout == inf else timeout)[0]:
+            if isinstance(ready, Source):
+                logs += ready.read()
             else:
-                message, fds, _, _ = socket.recv_fds(control, 1024, 2)
+                message, fds, _, _ = socket.recv_fds(control, 1024, 3)
                 if working := bool(message):
-                    logs.append(Log(*json.loads(message), *fds))
+                    sources.append(Source(*fds))
         for log in logs:
             if log.due <= time.monotonic():
                 log.write(redis)
         logs = [log for log in logs if not log.kept]
+        sources = [source for source in sources if not source.ended]
+
+
+class Source:
+    """A process of jobs, as the shipper sees it."""
+
+    def __init__(self, page: int, pipe: int, ending: int):
+        self.ended = False
+        self._page, self._pipe, self._ending = Page(page), pipe, ending
+        os.close(page)
+        self._log: Log | None = None
+        self._last = b""  # of the log that has ended before
+        self._held = b""  # half of a mark
+
+    def fileno(self) -> int:
+        """Tell `select` what to wait for."""
+        return self._pipe
+
+    def read(self) -> list["Log"]:
+        """Read what is there, print it, and keep the lines; answer the log, if it is a new one."""
+        self._page.hear()
+        data = os.read(self._pipe, ENTRY_SIZE)
+        id, attempt, last = self._page.job()
+        new = []
+        if self._log is None and self._page.is_running() and last != self._last:
+            self._log = Log(id, attempt)
+            new = [self._log]
+        self._take(data, last) if data else self._close()
+        return new
+
+    def _take(self, data: bytes, last: bytes) -> None:
+        data = self._held + data
+        self._held = next((data[-n:] for n in range(len(last) - 1, 0, -1) if data.endswith(last[:n])), b"")
+        data = data.removesuffix(self._held)
+        text = data.replace(last, b"")
+        with suppress(OSError):  # nobody reads it any more
+            os.write(1, re.sub(rb"\x1e[1-5]", b"", text))
+        if self._log:
+            self._log.take(text)
+        if self._log and text != data:
+            self._log.end(os.dup(self._ending))
+            self._log, self._last = None, last
+
+    def _close(self) -> None:
+        self.ended = True
+        if self._log:
+            self._log.take(self._held)
+            self._log.end()
+        os.close(self._pipe)
+        os.close(self._ending)
 
 
 class Log:
-    """The log of one attempt to run a job; its end is that of a pipe."""
+    """The log of one attempt to run a job."""
 
-    def __init__(self, id: str, attempt: int, source: int, ending: int):
-        self.source = source
+    def __init__(self, id: str, attempt: int):
         self.kept = False
         self.due = inf  # the time at which there is something to write
-        self._id, self._ending = id, ending
+        self._id = id
+        self._ended = False
+        self._ending: int | None = None  # to say that all is written
         self._deadline = inf
         self._decoder = getincrementaldecoder("utf-8")("replace")
-        self._held = b""  # half of a mark
         self._rest = ""  # what there is of a line that has not ended
         self._lines: deque[tuple[float, str]] = deque()
         self._size = self._dropped = 0
         self._batch: list[str | int] = []  # what may be written, but Redis has not said so
-        self._spoken = self._done = False
         self._keep([f"Attempt {attempt}"] if attempt > 1 else [])
 
-    def fileno(self) -> int:
-        """Tell `select` what to wait for."""
-        return self.source
-
-    def read(self) -> None:
-        """Read what is there, print it, and keep the lines for `write`."""
-        data = os.read(self.source, ENTRY_SIZE)
-        if not data:
-            return self._end()
-        data = self._held + data
-        self._held = data[-1:] if data.endswith(MARK.encode()) else b""
-        data = data.removesuffix(self._held)
-        self._done = self._done or DONE in data
-        with suppress(OSError):  # nobody reads it any more
-            os.write(1, re.sub(rb"\x1e[0-5]", b"", data))
-        return self._take(data.replace(DONE, b""))
-
-    def _take(self, data: bytes) -> None:
+    def take(self, data: bytes) -> None:
+        """Keep the lines of some output."""
         text = self._rest + self._decoder.decode(data)
         if MARK in text:  # a mark begins a line, even if somebody else has not ended his
             text = re.sub(rf"(?<=[^\n])(?={MARK}[1-5])", "\n", text)
@@ -196,23 +304,22 @@ class Log:
             self._size -= len(self._lines.popleft()[1])
             self._dropped += 1
         if lines:
-            self._spoken = True
             self.due = min(self.due, time.monotonic() + INTERVAL)
 
-    def _end(self) -> None:
-        os.close(self.source)
-        self.source = ENDED
+    def end(self, ending: int | None = None) -> None:
+        """Take what there is as all."""
+        self._ended, self._ending = True, ending
         rest = self._rest + self._decoder.decode(b"", final=True)
         self._keep([rest] if rest else [])
-        if self._spoken or not self._done:
-            self.due = time.monotonic()
-            self._deadline = self.due + PATIENCE
-        else:  # most jobs say nothing, and that they have finished says enough
-            self._close()
+        self.due = time.monotonic()
+        self._deadline = self.due + PATIENCE
 
     def _close(self) -> None:
-        os.close(self._ending)
         self.kept = True
+        if self._ending is not None:
+            with suppress(OSError):  # nobody waits for it any more
+                os.write(self._ending, b".")
+            os.close(self._ending)
 
     def write(self, redis: Redis) -> None:
         """Write the lines to Redis, or try again later."""
@@ -228,7 +335,7 @@ class Log:
             if self._batch[-1] == "[]":
                 self._close()
             self._batch = []
-            self.due = time.monotonic() if self._lines or self.source == ENDED else inf
+            self.due = time.monotonic() if self._lines or self._ended else inf
 
     def _pack(self) -> list[str | int]:
         batch: list[str | int] = [time.time_ns(), self._dropped]
@@ -236,7 +343,7 @@ class Log:
             batch += [len(chunk), json.dumps(chunk, ensure_ascii=False, separators=(",", ":"))]
         self._lines.clear()
         self._size = self._dropped = 0
-        return [*batch, 0, "[]"] if self.source == ENDED else batch
+        return [*batch, 0, "[]"] if self._ended else batch
 
 
 def _chunks(lines: Iterable[tuple[float, str]]) -> Iterator[list[Any]]:

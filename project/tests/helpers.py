@@ -1,6 +1,8 @@
 """What the tests share beside the fixtures: waiting for a state, free ports, processes."""
 
+import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -9,11 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 from typing import IO, Any
 from urllib.request import urlopen
 
 from playwright.sync_api import Browser, Playwright
+from redis import Redis
 
 PROJECT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -38,15 +42,43 @@ def wait_until(condition: Callable[[], Any], seconds: float = 20) -> Any:
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Find a port that nobody listens on, and that no test beside this one is given before it does."""
+    for port in _ports:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError
+
+
+# Each process of the tests has its own; below those that the system gives away by itself.
+_first = 10_000 + 2000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw9")[2:])
+_ports = cycle(random.sample(range(_first, _first + 2000), 2000))
+
+
+def worker_of(name: str) -> list[str]:
+    """The command that runs another class of worker: `module.Class`."""
+    return [name if part == "worker.Worker" else part for part in WORKER]
+
+
+def is_listening(redis: Redis) -> bool:
+    """Tell whether a worker listens for commands: the last that it begins before it takes jobs."""
+    return bool(redis.pubsub_channels(f"rq:pubsub:{32 * '?'}"))
+
+
+def polls(port: int, path: str, connections: int, seconds: float, pause: float) -> dict[str, Any]:
+    """Let browsers ask from a process of its own, and answer what it tells; see benchmarks/load.py."""
+    command = [sys.executable, PROJECT / "benchmarks/load.py", port, path, connections, seconds, pause]
+    answer = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, check=True).stdout
+    return dict(json.loads(answer))
 
 
 @contextmanager
 def process(
-    command: list[str], cwd: Path = PROJECT, stdout: IO[bytes] | None = None, **environ: str
+    command: list[str],
+    cwd: Path = PROJECT,
+    stdout: IO[bytes] | None = None,
+    stderr: IO[bytes] | None = None,
+    **environ: str,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command in project/, and end it and its children afterwards."""
     child = subprocess.Popen(
@@ -54,6 +86,7 @@ def process(
         cwd=cwd,
         env=os.environ | {"PYTHONWARNINGS": "default"} | environ,
         stdout=stdout,
+        stderr=stderr,
         start_new_session=True,
     )
     try:
@@ -65,6 +98,32 @@ def process(
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
+
+
+def functions_of(module: str, folder: Path) -> dict[str, Any]:
+    """Make a folder whose jobs.py has those of a module of the tests, too; answers what `process` needs to know.
+
+    A worker runs the functions of jobs.py, and of nothing else.
+    """
+    if not (folder / "jobs.py").exists():  # another worker may be reading it
+        (folder / "jobs.py").write_text(f"{(PROJECT / 'jobs.py').read_text()}\n\nfrom {module} import *\n")
+    path = (folder, PROJECT, PROJECT / "tests", PROJECT / "tests/faults")
+    return {"cwd": folder, "PYTHONPATH": os.pathsep.join(map(str, path))}
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def horses(worker: subprocess.Popen[bytes]) -> list[int]:
+    """The processes of the jobs: those children of the worker that lead a process group."""
+    return [pid for pid in children(worker.pid) if os.getpgid(pid) == pid]
+
+
+def peak_memory(pid: int) -> int:
+    """The most memory that a process has had, in bytes."""
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def answers(url: str) -> bool:

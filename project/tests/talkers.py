@@ -1,4 +1,4 @@
-"""Functions that talk, for the tests of the log. A worker finds them with PYTHONPATH=tests."""
+"""Functions that talk, for the tests of the log. See helpers.functions_of."""
 
 import ctypes
 import logging

@@ -14,6 +14,7 @@ from redis import Redis
 from werkzeug.test import TestResponse
 
 from helpers import wait_until
+from launchpad.board import Board
 from launchpad.index import STATES
 
 TEXT = "\n".join(topics.values())
@@ -41,7 +42,7 @@ def test_a_launched_job_runs_to_its_result(client: FlaskClient, work: Callable[[
     assert job["created_at"].endswith("+00:00")
     assert job.keys() == {
         "id", "function", "arguments", "state", "progress", "position", "result", "error", "attempt", "worker",
-        "created_at", "scheduled_at", "started_at", "ended_at", "expires_at",
+        "created_at", "scheduled_at", "starts_at", "started_at", "ended_at", "expires_at",
     }  # fmt: skip
 
 
@@ -250,3 +251,14 @@ def test_a_launch_may_carry_a_time(client: FlaskClient) -> None:
 def test_jobs_are_searched(client: FlaskClient) -> None:
     launch(client, num_iterations=7), launch(client, num_iterations=8)
     assert [job["arguments"]["num_iterations"] for job in client.get("/api/jobs?q=7").json["jobs"]] == [7]
+
+
+def test_what_has_not_changed_is_not_sent_again(client: FlaskClient, board: Board) -> None:
+    id = launch(client, num_iterations=1).json["id"]
+    for path in ("/api/jobs", f"/api/jobs?id={id}", f"/api/jobs/{id}", "/api/functions"):
+        tag = client.get(path).headers["ETag"]
+        for known in (tag, f"W/{tag}", f'"other", {tag}'):
+            again = client.get(path, headers={"If-None-Match": known})
+            assert (again.status_code, again.data) == (304, b"")
+    board.delete(id)
+    assert client.get("/api/jobs", headers={"If-None-Match": tag}).status_code == 200

@@ -26,7 +26,7 @@ def test_only_decorated_functions_are_launchable() -> None:
     module = ModuleType("example")
     module.private, module.public = len, job()(lambda: None)  # type: ignore[attr-defined]
     assert list(collect(module)) == ["<lambda>"]
-    assert list(collect(jobs)) == ["wait", "count_words"]
+    assert list(collect(jobs)) == ["wait", "count_words", "flaky", "mandelbrot", "profile_csv"]
 
 
 def test_a_title_and_a_description_come_from_the_function() -> None:

@@ -193,6 +193,7 @@ def test_following_a_job_that_fails_prints_its_log_and_its_cause_in_a_line(copy:
     assert (done.returncode, done.stdout) == (1, "")
     assert "\nIt begins.\n" in done.stderr
     assert done.stderr.endswith("]\nError: ValueError: one two three\n")
+    assert "\nIt begins.\n" in done.stderr
 
 
 def test_following_tells_the_place_in_the_queue_and_that_the_job_was_canceled(
@@ -206,7 +207,19 @@ def test_following_tells_the_place_in_the_queue_and_that_the_job_was_canceled(
     assert follower.stderr().endswith("]\nError: It was canceled.\n")
 
 
-@pytest.mark.parametrize(("end", "cause"), [("stop", "It was stopped."), ("delete", "There is no job {}.")])
+@pytest.mark.usefixtures("idle_worker")
+def test_following_tells_when_the_job_will_start(board: Board, redis: Redis, redis_url: str, tmp_path: Path) -> None:
+    redis.hset("rq:launchpad:durations", "wait", "20 120e6")
+    board.launch("wait", {"num_iterations": 1})
+    with following(1, tmp_path, REDIS_URL=redis_url) as follower:
+        wait_until(lambda: "number 2 in the queue · starts in about 2 min [" in follower.stderr())
+        board.stop(board.page()["jobs"][1]["id"])
+        wait_until(lambda: "number 1 in the queue · starts any moment [" in follower.stderr())
+
+
+@pytest.mark.parametrize(
+    ("end", "cause"), [("stop", "It was stopped."), ("delete", "(It was stopped|There is no job {}).")]
+)
 @pytest.mark.usefixtures("worker")
 def test_following_a_job_that_somebody_ends_is_status_1(
     end: str, cause: str, board: Board, redis_url: str, tmp_path: Path
@@ -215,7 +228,7 @@ def test_following_a_job_that_somebody_ends_is_status_1(
         id = working(board)
         getattr(board, end)(id)
         assert follower.ended() == (1, "")
-    assert follower.stderr().endswith(f"]\nError: {cause.format(id)}\n")
+    assert re.search(rf"\nError: {cause.format(id)}\n$", follower.stderr())  # what is deleted is stopped first
 
 
 @pytest.mark.usefixtures("worker")

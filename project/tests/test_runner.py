@@ -1,10 +1,13 @@
 """What happens in the worker around a function: arguments in, progress and result out."""
 
+import json
 import math
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from redis import Redis
 
@@ -12,7 +15,7 @@ import jobs
 from launchpad import progress as progress_module
 from launchpad.index import Job
 from launchpad.progress import progress
-from launchpad.runner import MAX_RESULT, result_of, run
+from launchpad.runner import run
 
 
 @pytest.fixture
@@ -42,14 +45,6 @@ def test_a_function_outside_the_catalog_is_not_run() -> None:
 
 def test_the_result_of_a_function_is_described() -> None:
     assert run("jobs", "count_words", {"text": "one two two"}) == {"type": "json", "value": {"two": 2, "one": 1}}
-    assert result_of("text") == {"type": "text", "value": "text"}
-    assert result_of(None) == {"type": "json", "value": None}
-
-
-@pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", math.nan, [math.inf], {(1, 2): 3}, "x" * MAX_RESULT])
-def test_what_cannot_be_a_result_fails_with_a_sentence(value: Any) -> None:
-    with pytest.raises(TypeError, match="^A result "):
-        result_of(value)
 
 
 def test_progress_outside_a_worker_is_a_terminal_bar(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,3 +117,22 @@ def test_the_functions_run_without_redis_and_without_flask(monkeypatch: pytest.M
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     assert jobs.wait(2) == 2
     assert os.environ.get("REDIS_URL") is None
+
+
+def test_whatever_counts_is_a_number_of_json(reported: list[dict[str, Any]]) -> None:
+    with progress(total=np.int64(4), desc="caf\udce9.csv") as bar:
+        bar.update(np.int64(2))
+        progress_module.save()
+        assert json.loads(json.dumps(reported[-1], allow_nan=False))["percent"] == 50.0
+        bar.update(math.nan)
+    assert (reported[-1]["done"], reported[-1]["message"]) == (0, "caf?.csv")
+    json.dumps(reported[-1], allow_nan=False)
+
+
+def test_a_thousand_bars_within_another_are_saved_ten_times_a_second(reported: list[dict[str, Any]]) -> None:
+    began = time.monotonic()
+    for _ in progress(range(1000)):
+        for _ in progress(range(2)):
+            pass
+    assert len(reported) <= 2 + (time.monotonic() - began) * 10
+    assert reported[-1]["done"] == 1000

@@ -24,6 +24,9 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         ("DASHBOARD_PORT", "70000"),
         ("MAX_QUEUED_JOBS", "-1"),
         ("MAX_UPLOAD_MB", "0"),
+        ("TRUSTED_PROXIES", "yes"),
+        ("TRUSTED_PROXIES", "-1"),
+        ("FILES_URL", "gs://bucket"),
         ("LOGIN_PASSWORD", "secret"),
     ],
 )
@@ -39,7 +42,7 @@ def basic(login: str) -> dict[str, str]:
     return {"Authorization": "Basic " + b64encode(login.encode()).decode()}
 
 
-def test_a_login_is_asked_for_everywhere_but_at_the_health_checks(settings: Settings) -> None:
+def test_a_login_is_asked_for_everywhere_but_at_the_health_check(settings: Settings) -> None:
     login = {"login_username": "ada", "login_password": "pass:wörd"}
     client = create_app(settings.model_copy(update=login)).test_client()
     assert client.get("/healthz").status_code == 200

@@ -27,7 +27,8 @@ const joined = (...parts) => parts.filter(Boolean).join(" · ");
 const json = (value) =>
   JSON.stringify(value, null, 1).replace(/([[{])\n\s*/g, "$1").replace(/\n\s*([\]}])/g, "$1").replace(/\n\s*/g, " ");
 
-const words = (args) => Object.entries(args).map(([name, value]) => `${name}=${json(value)}`).join(", ");
+const names = (value) => (Array.isArray(value) ? value.map(names) : value?.name ?? value); // of files
+const words = (args) => Object.entries(args).map(([name, value]) => `${name}=${json(names(value))}`).join(", ");
 
 function duration(seconds) {
   const s = Math.floor(seconds), two = (n) => String(n % 60).padStart(2, "0");
@@ -50,14 +51,26 @@ function took({ state, started_at, ended_at }) {
   return duration(ended_at ? seconds : Math.max(Math.floor(seconds), 0));
 }
 
-function outcome({ state, position, scheduled_at, result, error }) {
-  if (state === "queued") return position ? `Number ${position} in the queue` : "About to start";
+function starts(starts_at) {
+  if (!starts_at) return "";
+  const seconds = (Date.parse(starts_at) - now()) / 1000;
+  if (seconds <= 1) return "starts any moment";
+  const [size, unit] = [[86400, "d"], [3600, "h"], [60, "min"]].find(([s]) => seconds >= 1.5 * s) ?? [1, "s"];
+  const step = seconds / size > 10 ? 5 : 1;
+  return `starts in about ${Math.round(seconds / size / step) * step} ${unit}`;
+}
+
+function outcome({ state, position, scheduled_at, starts_at, result, error }) {
+  if (state === "queued") return position ? joined(`Number ${position} in the queue`, starts(starts_at)) : "About to start";
   if (state === "scheduled" && scheduled_at) return `Starts ${clock(scheduled_at)}`;
-  if (state === "finished" && result) {
-    const { value } = result;
-    return value === null ? "No result" : (typeof value === "string" ? value : json(value)).slice(0, 300);
-  }
+  if (state === "finished" && result) return brief(result) + (result.more?.length ? ` and ${result.more.length} more` : "");
   return error?.cause ?? { scheduled: "Waits for its time", deferred: "Waits for another job" }[state] ?? "";
+}
+
+function brief({ type, count, value, preview, file }) {
+  if (type === "table") return `A table of ${number(count)} row${count === 1 ? "" : "s"}`;
+  const text = preview ?? (typeof value === "string" ? value : file?.name);
+  return (text ?? (value === null ? "No result" : json(value))).slice(0, 300);
 }
 
 function detail(progress) {
@@ -178,9 +191,9 @@ function showAround({ counts, workers: { total, busy } }) {
 let ahead = 0; // milliseconds that the server's clock is ahead of ours
 const now = () => Date.now() + ahead;
 
-async function call(url, options = {}) {
+async function call(url, options = {}, ask = fetch) {
   const headers = { Accept: "application/json", ...options.headers };
-  const asked = fetch(url, { ...options, headers }).then(async (answer) => [answer, await answer.text()]);
+  const asked = ask(url, { ...options, headers }).then(async (answer) => [answer, await answer.text()]);
   const [answer, text] = await asked.catch(() => { throw new Error("The server cannot be reached."); });
   const off = Date.parse(answer.headers.get("Date")) - Date.now();
   if (Math.abs(off - ahead) > 2000) ahead = off; // the header knows no parts of a second
@@ -189,6 +202,23 @@ async function call(url, options = {}) {
   const message = body.detail || `The server answered ${answer.status} ${answer.statusText}.`;
   throw Object.assign(new Error(message), { status: answer.status, errors: body.errors });
 }
+
+// As fetch, which cannot tell how far an upload is.
+const uploading = (bar, sent) => (url, { method, body, headers }) => new Promise((resolve, reject) => {
+  const request = new XMLHttpRequest();
+  request.open(method, url);
+  for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+  request.upload.onprogress = ({ loaded, total }) => {
+    bar.value = loaded / total;
+    sent.textContent = loaded < total ? `Uploading: ${done({ done: loaded, total, unit: "B" })}` : "Storing …";
+  };
+  request.onload = () => {
+    const [type, date] = ["Content-Type", "Date"].map((name) => request.getResponseHeader(name));
+    resolve(new Response(request.response, { status: request.status, headers: { "Content-Type": type, Date: date } }));
+  };
+  request.onerror = reject;
+  request.send(body);
+});
 
 const get = (query) => call(`/api/jobs?${new URLSearchParams(query)}`, { signal: AbortSignal.timeout(10000) });
 
@@ -220,7 +250,8 @@ async function showOne(page, listing) {
   }
   if (state !== job.state || attempt !== String(job.attempt)) {
     const fresh = new DOMParser().parseFromString(await call(location.href), "text/html");
-    for (const id of ["#actions", "#details"]) $(id).replaceWith($(id, fresh));
+    for (const id of ["#actions", "#outcome", "#facts"]) $(id).replaceWith($(id, fresh));
+    document.dispatchEvent(new Event("fresh"));
     page.dataset.attempt = job.attempt;
     $("#news").textContent = `${job.function} ${job.state}`;
   }
@@ -298,21 +329,25 @@ function showErrors(form, errors) {
 async function launch(form) {
   if (form.ariaBusy) return;
   const body = new FormData(form), headers = { "Idempotency-Key": body.get(KEY) }, answer = $(".answer", form);
+  const bar = $(".upload", form), sent = $(".sent", form); // not in the answer: screen readers would read it all
   body.delete(KEY);
   body.set("function", form.dataset.function);
   form.ariaBusy = "true";
+  if (bar) bar.hidden = sent.hidden = false;
   showErrors(form, []);
   answer.textContent = "";
   try {
-    launched(form, await call("/api/jobs", { method: "POST", body, headers }));
+    launched(form, await call("/api/jobs", { method: "POST", body, headers }, bar ? uploading(bar, sent) : fetch));
   } catch ({ message, errors }) {
     showErrors(form, errors ?? []);
-    if (!errors) answer.textContent = message;
+    answer.textContent = errors ? "" : message;
   }
   form.ariaBusy = null;
+  if (bar) bar.hidden = sent.hidden = true;
 }
 
 function launched(form, job) {
+  if (!list) return location.assign(`/jobs/${job.id}`);
   const link = Object.assign(document.createElement("a"), { href: `/jobs/${job.id}`, textContent: "Show" });
   $(".answer", form).replaceChildren("Launched. ", link);
   const { filter, function: name, q, page } = list.dataset;
@@ -361,7 +396,7 @@ async function actOnMany(form, button) {
 document.addEventListener("submit", (event) => {
   const form = event.target;
   const asks = form === act && !form.elements.confirmed.value;
-  const does = form.dataset.action === "delete" ? remove : asks ? actOnMany : list && form.dataset.function ? launch : null;
+  const does = form.dataset.action === "delete" ? remove : asks ? actOnMany : form.dataset.function && (list || $(".upload", form)) ? launch : null;
   if (!does) return;
   event.preventDefault();
   does(form, event.submitter);
@@ -402,6 +437,13 @@ document.addEventListener("invalid", (event) => {
   showErrors(form, wrong.map((input) => ({ loc: [input.name], msg: input.validationMessage })));
 }, true);
 
+document.addEventListener("change", ({ target }) => { // before it is sent, and refused
+  if (target.type !== "file") return;
+  const size = [...target.files].reduce((sum, file) => sum + file.size, 0), limit = Number(target.dataset.limit);
+  target.setCustomValidity(size > limit ? `Too large: ${done({ done: size, total: limit, unit: "B" })}.` : "");
+  if (size <= limit) showErrors(target.form, []);
+});
+
 document.addEventListener("input", ({ target: { form } }) => form?.dataset.function && renew(form));
 addEventListener("pageshow", () => {
   for (const form of document.forms) {
@@ -412,3 +454,5 @@ addEventListener("pageshow", () => {
 });
 document.documentElement.classList.add("js");
 $("[data-goes-on]")?.requestSubmit();
+
+export { $, call };

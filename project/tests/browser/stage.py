@@ -1,5 +1,6 @@
 """What the tests of the page and its figure share: a real Chromium, as the system has it, and a real server."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +15,19 @@ OpenPage = Callable[..., Page]
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\"></textarea>&amp; {{ 7*7 }} \"'"
 
 
+def copy_of_project(folder: Path, functions: str) -> Path:
+    """Make a project whose jobs.py has some functions more."""
+    project: Path = shutil.copytree(PROJECT, folder / "project", ignore=shutil.ignore_patterns("tests", "*cache*"))
+    with (project / "jobs.py").open("a") as jobs:
+        jobs.write(functions)
+    return project
+
+
 @contextmanager
-def server(port: int, redis_url: str, project: Path = PROJECT) -> Iterator[str]:
+def server(port: int, redis_url: str, project: Path = PROJECT, **environ: str) -> Iterator[str]:
     """Run the server, and tell its URL."""
-    with process(["gunicorn", "--bind", f"127.0.0.1:{port}", "server:create_app()"], project, REDIS_URL=redis_url):
+    command = ["gunicorn", "--bind", f"127.0.0.1:{port}", "server:create_app()"]
+    with process(command, project, REDIS_URL=redis_url, **environ):
         wait_until(lambda: answers(f"http://127.0.0.1:{port}/healthz"))
         yield f"http://127.0.0.1:{port}"
 

@@ -94,9 +94,9 @@ def follow(reader: Reader, command: Command) -> None:
     match command.text.removeprefix("docker compose ").split():
         case ["up", *options]:
             reader.type(command.text)
-            assert is_up(stack)
+            assert is_up(stack) or "--wait" not in options
             if "--scale" in options:
-                wait_until(lambda: ask(f"{stack.server}/readyz").json["workers"] == 4)
+                wait_until(lambda: is_up(stack) and ask(f"{stack.server}/readyz").json["workers"] == 4)
         case ["-f", *_, "up", "--build"]:
             with reader.watch(command.text):
                 wait_until(lambda: is_developed(stack), 120)
@@ -111,6 +111,11 @@ def follow(reader: Reader, command: Command) -> None:
             assert ask(f"{stack.server}/api/jobs/{id[1:-1]}").json["function"] == "wait"
         case ["exec", _, "flask", "launch", *_, "--follow"]:
             assert reader.type(command.text) == "3\n"
+        case ["exec", "-T", _, "flask", "launch", "profile-csv", *_]:
+            [write] = {made.text for made in commands("printf")}
+            reader.type(write)
+            table = reader.type(command.text).splitlines()
+            assert table[1] == "name,text,0,1,Ada,Ada,"
         case ["ps"]:
             wait_until(lambda: reader.type(command.text).count("(healthy)") == 7)  # four workers, three others
         case ["down", *options]:

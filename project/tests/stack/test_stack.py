@@ -18,11 +18,12 @@ from uuid import uuid4
 import pytest
 
 from helpers import WORKER, answers, free_port, wait_until
+from local import LocalSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 SERVICES = {"server", "worker", "dashboard", "redis"}
 # What the machine that runs the tests has set for its own stack: empty means the default.
-UNSET = dict.fromkeys(("BIND_ADDRESS", "REDIS_URL", "LOGIN_USERNAME", "LOGIN_PASSWORD", "MAX_QUEUED_JOBS"), "")
+UNSET = {name.upper(): "" for name in LocalSettings.model_fields}
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ class Stack:
     def compose(self, *arguments: str, **environ: str) -> str:
         return docker(*self.command, *arguments, **self.ports, **environ)
 
+    def start_worker(self) -> None:
+        """Start the worker, which waits for Redis, but not for one whose probes have just failed on a busy machine."""
+        wait_until(lambda: self.health("redis") == "healthy", 60)
+        self.compose("start", "worker")
+
     def run(self, service: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run one more container of a service until it ends."""
         return run(*self.command, "run", "--rm", "--no-TTY", "--no-deps", service, **self.ports, **environ)
@@ -84,6 +90,10 @@ class Stack:
     def shell(self, service: str, script: str) -> subprocess.CompletedProcess[str]:
         """Run a script in a container."""
         return run("exec", self.container(service)["Id"], "sh", "-c", script)
+
+    def stored(self, service: str) -> list[str]:
+        """The files that a container sees in the file store."""
+        return sorted(self.shell(service, "find /data -type f").stdout.split())
 
     def containers(self) -> dict[str, Any]:
         """What Docker knows of each container, by service; one where it was scaled."""
@@ -229,6 +239,36 @@ def test_a_job_is_launched_followed_and_finished(stack: Stack) -> None:
     assert stack.finish(job) == {"type": "json", "value": 3}
 
 
+DELETE = {
+    "the API": lambda stack, id: Request(f"{stack.server}/api/jobs/{id}", method="DELETE"),
+    "the dashboard": lambda stack, id: Request(f"{stack.dashboard}/job/{id}/delete", method="POST"),
+}
+
+
+@pytest.mark.parametrize("by", DELETE)
+def test_a_file_goes_in_another_comes_out_and_with_its_job_nothing_is_left(
+    stack: Stack, tmp_path: Path, by: str
+) -> None:
+    file = tmp_path / "people.csv"
+    file.write_text("name; born\nAda; 1815\n\nAlan; 1912\n")
+    send = ["curl", "-sS", f"{stack.server}/api/jobs", "-F", "function=profile_csv", "-F", f"file=@{file}"]
+    id = json.loads(subprocess.check_output(send))["id"]
+    table = stack.finish(f"{stack.server}/api/jobs/{id}")
+    assert [row[:2] for row in table["rows"]] == [["name", "text"], ["born", "integer"]]
+    assert ask(stack.server + table["more"][0]["file"]["url"]).text == "name,born\nAda,1815\nAlan,1912\n"
+    names = ("people-cleaned.csv", "profile.csv")
+    assert stack.stored("worker") == [f"/data/{id}/in/file/0", *(f"/data/{id}/out/{name}" for name in names)]
+    with urlopen(DELETE[by](stack, id)):
+        assert stack.stored("server") == stack.stored("worker") == []
+
+
+def test_a_file_is_launched_from_the_terminal_of_a_container(stack: Stack) -> None:
+    script = "printf 'a,b\\n1,2\\n' > /tmp/some.csv && flask launch profile-csv --file /tmp/some.csv --follow"
+    done = stack.shell("server", script)
+    assert done.stdout.splitlines()[:2] == ["column,type,missing,distinct,min,max,mean", "a,integer,0,1,1,1,1.0"]
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_page_and_the_dashboard_answer(stack: Stack) -> None:
     page, dashboard = ask(stack.server), ask(stack.dashboard)
     assert (page.status, page.headers.get_content_type()) == (200, "text/html")
@@ -309,7 +349,7 @@ def test_a_crash_of_redis_loses_no_job(stack: Stack) -> None:
     wait_until(lambda: stack.container("redis")["State"]["StartedAt"] > start)
     wait_until(lambda: answers(f"{stack.server}/api/jobs"))
     assert [ask(job).json["position"] for job in jobs] == [1, 2, 3]
-    stack.compose("start", "worker")
+    stack.start_worker()
     assert [stack.finish(job)["value"] for job in jobs] == [1, 1, 1]
 
 
@@ -332,7 +372,7 @@ def test_a_worker_that_is_stopped_ends_its_job_as_failed_and_says_why(stack: Sta
         "failed",
         "Its worker was shut down while it ran.",
     )
-    stack.compose("start", "worker")
+    stack.start_worker()
     assert stack.finish(stack.launch(1)) == {"type": "json", "value": 1}
 
 

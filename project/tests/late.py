@@ -1,0 +1,33 @@
+"""Workers that are late in one step between taking a job and running it, so that a signal can come in the middle."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import worker
+
+STEP = os.environ["LATE_STEP"]
+
+
+class Late:
+    """Stands before a worker among the bases."""
+
+    imminent_shutdown_delay = 2
+
+
+def be_late(self: Any, *args: Any, **kwargs: Any) -> Any:
+    Path("late").touch()
+    time.sleep(1)
+    return getattr(super(Late, self), STEP)(*args, **kwargs)
+
+
+setattr(Late, STEP, be_late)
+
+
+class Worker(Late, worker.Worker):
+    pass
+
+
+class ForkingWorker(Late, worker.ForkingWorker):
+    pass

@@ -1,0 +1,209 @@
+"""When a job that waits will start: the estimate, against what then happens on real workers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+import sleepers
+from helpers import WORKER, functions_of, process, wait_until
+from launchpad.board import Board
+from launchpad.catalog import collect
+from launchpad.estimate import BETWEEN, place
+from launchpad.index import queue_of
+from launchpad.settings import Settings
+
+
+@pytest.fixture
+def board(settings: Settings) -> Iterator[Board]:
+    """A board whose functions take a known time."""
+    board = Board(settings, collect(sleepers))
+    yield board
+    board.redis.close()
+
+
+@contextmanager
+def working(board: Board, settings: Settings, workers: int) -> Iterator[None]:
+    """Run real workers, which find these functions."""
+    folder = Path(settings.files_url).parent
+    environ = {"REDIS_URL": settings.redis_url, "FILES_URL": settings.files_url, **functions_of("sleepers", folder)}
+    if not workers:
+        yield
+        return
+    with process(WORKER, **environ), working(board, settings, workers - 1):
+        wait_until(lambda: board.page()["workers"]["total"] >= workers)
+        yield
+
+
+def launch(board: Board, name: str, amount: float) -> str:
+    parameter = next(iter(board.functions[name].model.model_fields))
+    id: str = board.launch(name, {parameter: amount})[0]["id"]
+    return id
+
+
+def run(board: Board, name: str, amount: float) -> None:
+    id = launch(board, name, amount)
+    wait_until(lambda: board.get(id)["ended_at"])
+
+
+def warm_up(board: Board, workers: int) -> None:
+    """Let each worker run a job: the first one that a process runs takes longer, for it imports jobs.py."""
+    ids = [launch(board, "count_sheep", 1) for _ in range(workers)]
+    wait_until(lambda: all(board.get(id)["ended_at"] for id in ids))
+
+
+def unix(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def starts_in(board: Board, id: str) -> float | None:
+    """In how many seconds a job is said to start."""
+    at = board.get(id)["starts_at"]
+    return (datetime.fromisoformat(at) - datetime.now(UTC)).total_seconds() if at else None
+
+
+def errors(board: Board, launches: list[tuple[str, float]], running: int) -> list[float]:
+    """Launch jobs, estimate when those that wait start, and tell by how many seconds each estimate was wrong."""
+    ids = [launch(board, *one) for one in launches]
+    wait_until(lambda: board.page()["counts"]["started"] == running and board.get(ids[running])["position"] == 1)
+    estimates = {job["id"]: unix(job["starts_at"]) for job in board.many(ids[running:])["jobs"]}
+    assert len(estimates) == len(ids) - running
+    wait_until(lambda: board.get(ids[-1])["started_at"])
+    return [unix(board.get(id)["started_at"]) - estimate for id, estimate in estimates.items()]
+
+
+def test_two_workers_start_equal_jobs_when_it_was_said(board: Board, settings: Settings) -> None:
+    with working(board, settings, 2):
+        warm_up(board, 2)
+        run(board, "nap", 1.5)
+        off = errors(board, [("nap", 1.5)] * 10, running=2)
+    assert max(map(abs, off)) < 0.75, off  # half a job, over eight positions and six seconds
+
+
+def test_two_workers_start_mixed_jobs_nearly_when_it_was_said(board: Board, settings: Settings) -> None:
+    with working(board, settings, 2):
+        warm_up(board, 2)
+        run(board, "nap", 2), run(board, "doze", 0.5)
+        off = errors(board, [("nap", 2), ("nap", 2), *[("doze", 0.5), ("nap", 2), ("doze", 0.5)] * 3], running=2)
+    assert max(map(abs, off)) < 2.25, off  # one longer job: their order is not known
+
+
+def test_a_running_job_ends_when_its_bar_says(board: Board, settings: Settings) -> None:
+    with working(board, settings, 1):
+        sheep = launch(board, "count_sheep", 4)
+        behind = launch(board, "nap", 0)
+        wait_until(lambda: (board.get(sheep)["progress"] or {}).get("eta"))
+        estimate = unix(board.get(behind)["starts_at"])
+        wait_until(lambda: board.get(behind)["started_at"])
+    assert unix(board.get(behind)["started_at"]) == pytest.approx(estimate, abs=0.75)
+
+
+def test_the_estimate_follows_how_long_a_function_took_lately(
+    board: Board, redis: Redis, settings: Settings, request: pytest.FixtureRequest
+) -> None:
+    with working(board, settings, 1):
+        warm_up(board, 1)
+        run(board, "nap", 1)
+        redis.hset("rq:launchpad:durations", "doze", "20 60e6")  # it took a minute, twenty times
+        for _ in range(20):
+            run(board, "doze", 0)
+    request.getfixturevalue("idle_worker")  # not before: a real worker clears away what is none
+    launch(board, "nap", 1)
+    second, third = launch(board, "doze", 0), launch(board, "doze", 0)
+    nap = starts_in(board, second)
+    assert nap == pytest.approx(1 + BETWEEN, abs=0.2)
+    assert starts_in(board, third) - nap == pytest.approx(60 * 0.95**20, rel=0.1)  # each run counts a twentieth
+
+
+def test_where_nothing_is_known_there_is_no_estimate(board: Board, settings: Settings, redis: Redis) -> None:
+    with working(board, settings, 1):
+        run(board, "nap", 0.2)
+        busy = launch(board, "doze", 60)  # never ended yet, and it shows no bar
+        wait_until(lambda: board.get(busy)["attempt"])
+        behind = launch(board, "nap", 0)
+        assert (board.get(behind)["position"], board.get(behind)["starts_at"]) == (1, None)
+        assert board.get(busy)["starts_at"] is None
+        later = board.launch("nap", {"seconds": 0}, at=datetime.now(UTC) + timedelta(hours=1))[0]
+        assert later["starts_at"] is None
+        board.stop(busy)
+        wait_until(lambda: board.get(behind)["state"] == "finished")
+    alone = launch(board, "nap", 0)
+    wait_until(lambda: not board.page()["workers"]["total"])
+    assert board.get(alone)["starts_at"] is None, "there is no worker"
+
+
+@pytest.mark.usefixtures("idle_worker")
+def test_an_unknown_job_in_front_hides_the_start_of_those_behind_it_only(board: Board, redis: Redis) -> None:
+    redis.hset("rq:launchpad:durations", "nap", "1 10e6")
+    first, second, doze, third = (launch(board, name, 1) for name in ("nap", "nap", "doze", "nap"))
+    foreign = queue_of(redis).enqueue("math.floor", 2.5)
+    index_of_last = launch(board, "nap", 1)
+    assert [starts_in(board, id) for id in (first, second, doze)] == [
+        pytest.approx(seconds, abs=0.5) for seconds in (0, 10, 20)
+    ]
+    assert starts_in(board, third) is None
+    board.stop(doze)
+    assert starts_in(board, third) == pytest.approx(20, abs=0.5), "what was canceled is no longer in front"
+    assert starts_in(board, index_of_last) is None
+    foreign.delete()
+    board.delete(first)
+    assert starts_in(board, index_of_last) == pytest.approx(20, abs=0.5)
+    redis.delete("rq:launchpad:durations")
+    assert starts_in(board, third) is None, "a Redis that has no durations"
+
+
+def test_what_failed_kept_a_worker_busy_and_what_was_stopped_or_deleted_says_nothing(
+    board: Board, settings: Settings, redis: Redis
+) -> None:
+    with working(board, settings, 1):
+        run(board, "toss", 0.5)
+        for end in (board.stop, board.delete):
+            id = launch(board, "nap", 60)
+            wait_until(lambda id=id: board.get(id)["attempt"])
+            end(id)
+            wait_until(lambda: not board.page()["counts"]["started"])
+        queue_of(redis).enqueue("math.floor", 2.5)
+        run(board, "doze", 0)
+    [(failed, took), (doze, _)] = sorted(redis.hgetall("rq:launchpad:durations").items(), reverse=True)
+    assert (failed, doze) == (b"toss", b"doze")
+    assert float(took.split()[1]) / 1e6 == pytest.approx(0.5, abs=0.2)
+    assert not redis.exists("rq:launchpad:running", "rq:launchpad:waiting:nap")
+
+
+def test_a_look_at_the_queue_costs_as_many_commands_for_each_function_in_it(board: Board, idle_worker: None) -> None:
+    board.redis.hset("rq:launchpad:durations", mapping=dict.fromkeys(board.functions, "1 1e6"))
+
+    def commands() -> int:
+        board.redis.config_resetstat()
+        board.page(per_page=1)
+        return sum(stats["calls"] for name, stats in board.redis.info("commandstats").items() if "config" not in name)
+
+    launch(board, "nap", 1), board.page()
+    one = commands()
+    for _ in range(50):
+        launch(board, "nap", 1)
+    assert commands() == one
+    launch(board, "doze", 1)
+    assert commands() <= one + 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-5, "starts any moment"),
+        (1, "starts any moment"),
+        (2.2, "starts in about 2 s"),
+        (37, "starts in about 35 s"),
+        (88, "starts in about 90 s"),
+        (97, "starts in about 2 min"),
+        (89 * 60, "starts in about 90 min"),
+        (3 * 3600 + 1200, "starts in about 3 h"),
+        (50 * 3600, "starts in about 2 d"),
+    ],
+)
+def test_a_start_is_told_as_a_person_would(seconds: float, words: str) -> None:
+    assert place(3, (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()) == f"Number 3 in the queue · {words}"
+    assert place(3, None) == "Number 3 in the queue"

@@ -1,0 +1,44 @@
+"""Both workers, when they are told to end at the worst moment."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+import rovers
+from helpers import PROJECT, functions_of, process, wait_until, worker_of
+from launchpad.board import Board
+from launchpad.catalog import collect
+from launchpad.settings import Settings
+
+STEPS = {
+    "Worker": ["_job", "_hand", "fork_work_horse", "main_work_horse", "setup_work_horse_signals", "perform_job"],
+    "ForkingWorker": ["fork_work_horse", "main_work_horse", "setup_work_horse_signals", "perform_job"],
+}
+
+
+@pytest.mark.parametrize(("kind", "step"), [(kind, step) for kind, steps in STEPS.items() for step in steps])
+def test_a_worker_that_is_told_to_end_before_a_job_has_begun_ends_it_in_time(
+    app: Flask, settings: Settings, redis_url: str, files_url: str, tmp_path: Path, kind: str, step: str
+) -> None:
+    board = Board(settings, collect(rovers))
+    if step == "_hand":  # which takes a process that has run a job
+        board.launch("where", {})
+    id = board.launch("rest", {"seconds": 60})[0]["id"]
+    options = functions_of("rovers", tmp_path)
+    with process(
+        worker_of(f"late.{kind}"), REDIS_URL=redis_url, FILES_URL=files_url, LATE_STEP=step, **options
+    ) as worker:
+        wait_until((tmp_path / "late").exists)
+        worker.terminate()
+        worker.wait(10)
+    assert board.get(id)["state"] == "failed"
+    assert board.get(id)["error"]["cause"] == "Its worker was shut down while it ran."
+    board.redis.close()
+
+
+def test_where_a_process_cannot_be_watched_each_job_is_forked() -> None:
+    code = "import os; del os.pidfd_open; import worker; assert worker.Worker is worker.ForkingWorker"
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
