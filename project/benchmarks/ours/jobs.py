@@ -1,0 +1,30 @@
+"""The jobs.py of the bench: what the peers' tasks do, too."""
+
+import os
+import signal
+import time
+
+from launchpad.catalog import job
+from launchpad.progress import progress
+
+if os.environ.get("HEAVY"):
+    import pandas  # noqa: F401
+
+
+@job()
+def noop() -> int:
+    """Do nothing."""
+    return 1
+
+
+@job()
+def crash() -> None:
+    """Die as by the kernel when memory is short."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@job()
+def step() -> None:
+    """Report progress once, and work on for a moment."""
+    progress(total=2).update()
+    time.sleep(0.05)
