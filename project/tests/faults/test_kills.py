@@ -1,0 +1,38 @@
+"""Workers die all the time, and Docker starts them again."""
+
+import os
+import random
+import time
+from collections import Counter
+
+from scene import FULL, Scene, both_workers, kill
+
+from helpers import wait_until
+
+KILLS, JOBS = (200, 1000) if FULL else (12, 80)
+
+
+@both_workers
+def test_workers_killed_at_any_moment_lose_no_job_and_run_none_twice(scene: Scene) -> None:
+    chance = random.Random(os.environ.get("SEED"))
+
+    def launch(function: str, number: int) -> list[str]:
+        return [scene.launch(function, seconds=round(chance.uniform(0, 0.4), 2)) for _ in range(number)]
+
+    once, again = launch("rest", JOBS * 4 // 5), launch("rest_again", JOBS // 5)
+    workers = [scene.start_worker(wait=False) for _ in range(4)]
+    for number in range(KILLS):
+        # Spread over the whole of the work, at no particular moment of a job or of a worker's start.
+        wait_until(lambda number=number: scene.ended() >= number * 0.95 * JOBS / KILLS, 60)
+        moment = time.monotonic() + chance.uniform(0, 0.5)
+        wait_until(lambda moment=moment: time.monotonic() > moment)
+        victim = chance.randrange(len(workers))
+        kill(workers[victim])
+        workers[victim] = scene.start_worker(wait=False)
+    wait_until(lambda: scene.ended() == JOBS, 30)
+    scene.check(once + again)
+    assert not set(scene.ran_twice()) & set(once)
+    assert {scene.state(id) for id in again} == {"finished"}
+    causes = Counter(scene.cause(id) for id in once if scene.state(id) == "failed")
+    assert causes.keys() <= {"Its worker was lost while it ran.", "Its worker was lost before it started."}
+    print(f"{KILLS} kills over {JOBS} jobs: {dict(causes)}; {len(scene.ran_twice())} of those with retries ran again")

@@ -1,0 +1,82 @@
+"""Many jobs, and then all of them expired: everything is back where it was."""
+
+import resource
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import soaking
+from scene import FULL, Scene
+from test_redis import Server
+
+from helpers import wait_until
+from launchpad.board import Board
+from launchpad.catalog import collect
+from launchpad.index import Job
+from launchpad.store import Store
+
+JOBS = 10_000 if FULL else 1000
+MB = 1024**2
+
+
+class Use(NamedTuple):
+    """What is in use: keys and bytes of Redis, files, and for each process the bytes that it has in memory."""
+
+    keys: Counter[str]
+    redis: int
+    files: int
+    processes: dict[int, int]
+
+
+def measure(scene: Scene) -> Use:
+    scene.redis.memory_purge()
+    keys = Counter(key.decode().rpartition(":")[0] for key in scene.redis.scan_iter(count=1000))
+    del keys["rq:queue:default:intermediate:first_seen"]  # of jobs that RQ saw being taken; they expire in a day
+    files = len(list(Path(scene.settings.files_url).rglob("*")))
+    return Use(keys, int(scene.redis.info("memory")["used_memory"]), files, processes(scene))
+
+
+def processes(scene: Scene) -> dict[int, int]:
+    """All that were started for this site: server, workers, their schedulers and shippers."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"REDIS_URL={scene.url}".encode() in (folder / "environ").read_bytes():
+                # Resident, shared pages too: to write to a page that a fork shared is no leak.
+                found[int(folder.name)] = int((folder / "statm").read_text().split()[1]) * resource.getpagesize()
+    return found
+
+
+def run(scene: Scene, board: Board, server: Server, number: int) -> None:
+    """Run so many jobs, asked for as by a page, and wait until they have expired."""
+    for i in range(number):
+        board.launch("leave", {"number": i})
+        if i % 20 == 0:
+            assert server.status("/api/jobs")[0] == server.status("/")[0] == 200
+    wait_until(lambda: scene.redis.llen("rq:queue:default") == 0, 900)
+    wait_until(lambda: not any(scene.redis.scan_iter("rq:job:*", 1000)), soaking.KEPT + 60)
+    assert server.status("/api/jobs")[0] == server.status("/")[0] == 200  # whoever looks drops what has expired
+    registries = ("rq:finished:default", "rq:failed:default", "rq:wip:default")
+    wait_until(lambda: scene.redis.exists(*registries) == 0, 60)  # RQ tidies them up each ten seconds
+    store = Store(scene.settings.files_url)
+    store.sweep(lambda ids: [Job.exists(id, scene.redis) for id in ids], abandoned=0)
+
+
+def test_after_many_jobs_that_have_expired_all_is_where_it_was(scene: Scene) -> None:
+    server, board = Server(scene), Board(scene.settings, collect(soaking))
+    for _ in range(3):
+        scene.start_worker()
+    run(scene, board, server, 100)  # so that all have imported and connected what they need
+    before = measure(scene)
+    run(scene, board, server, JOBS)
+    after = measure(scene)
+    board.redis.close()
+    grown = {pid: (bytes - before.processes.get(pid, 0)) / MB for pid, bytes in after.processes.items()}
+    growth = (after.redis - before.redis) / MB
+    print(f"{JOBS} jobs: Redis {growth:+.2f} MB, processes {max(grown.values()):+.1f} MB at most")
+    assert after.keys == before.keys
+    assert after.files == before.files == 0
+    assert growth < 1
+    assert after.processes.keys() == before.processes.keys()
+    assert max(grown.values()) < 5

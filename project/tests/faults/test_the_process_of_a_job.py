@@ -1,0 +1,89 @@
+"""The process of a job ends in every way but the intended one, or not in time."""
+
+import time
+from datetime import datetime
+from typing import Any
+
+from scene import Scene, Worker, both_workers, horse_of, runs_still
+from victims import ENDS, OVERDUE
+
+from helpers import wait_until
+from worker import GRACE
+
+pytestmark = both_workers
+KILLED, ENDED = "Its process was killed (out of memory?).", "Its process ended without a result."
+CAUSES = {
+    "kill -9": KILLED,
+    "a segfault": "Its process was ended by signal 11.",
+    "abort": "Its process was ended by signal 6.",
+    "os._exit(0)": ENDED,
+    "os._exit(1)": ENDED,
+    "sys.exit()": "SystemExit",
+    "sys.exit(0)": "SystemExit: 0",
+    "sys.exit('no')": "SystemExit: no",
+    "a memory limit": "It needed more memory than there is.",
+}
+
+
+def test_however_a_process_ends_its_job_fails_within_a_second_and_the_next_one_begins(
+    scene: Scene, worker: Worker
+) -> None:
+    assert CAUSES.keys() == ENDS.keys()
+    for how, cause in CAUSES.items():
+        id, following = scene.launch("end_by", how=how), scene.launch("rest")
+        wait_until(lambda id=id: scene.state(id) == "failed")
+        noticed = time.time()
+        scene.wait_for(following)
+        [run] = scene.runs(id)
+        assert noticed - run.began < 1, how
+        assert scene.runs(following)[0].began - run.began < 1, how
+        assert scene.cause(id) == cause
+        scene.check([id, following])
+        if how == "a segfault":
+            wait_until(lambda id=id: any("in end_by" in line["text"] for line in scene.board.log(id, 0)["lines"]))
+    assert worker.poll() is None
+
+
+def test_the_children_of_a_killed_job_end_with_it(scene: Scene, worker: Worker) -> None:
+    id = scene.launch("leave_a_child")
+    scene.wait_for(id, "failed")
+    wait_until(lambda: scene.board.log(id, 0)["lines"])
+    [line] = scene.board.log(id, 0)["lines"]
+    wait_until(lambda: not runs_still(int(line["text"])), 1)
+
+
+def test_a_job_has_no_second_life_when_only_its_worker_is_killed(scene: Scene, worker: Worker) -> None:
+    for function in ("rest", "rest_again"):
+        id = scene.launch(function, seconds=3600)
+        horse = horse_of(worker)
+        wait_until(lambda id=id: scene.runs(id))
+        worker.kill()
+        worker.wait()
+        wait_until(lambda horse=horse: not runs_still(horse), 1)
+        worker = scene.start_worker()
+        if function == "rest":
+            assert scene.wait_for(id, "failed", 15)["error"]["cause"] == "Its worker was lost while it ran."
+            assert len(scene.runs(id)) == 1
+        else:
+            wait_until(lambda id=id: len(scene.runs(id)) == 2, 15)
+            assert scene.runs(id)[1].pid == horse_of(worker)
+            scene.board.stop(id)
+            scene.wait_for(id, "stopped")
+
+
+def lasted(job: dict[str, Any]) -> float:
+    return (datetime.fromisoformat(job["ended_at"]) - datetime.fromisoformat(job["started_at"])).total_seconds()
+
+
+def test_a_job_that_takes_too_long_fails_and_says_so_whatever_it_does(scene: Scene) -> None:
+    scene.start_worker(), scene.start_worker(), scene.start_worker()
+    ids = {how: scene.launch("take_too_long", how=how) for how in OVERDUE}
+    wait_until(lambda: scene.ended() == len(OVERDUE), 60)
+    for how, id in ids.items():
+        job = scene.job(id)
+        assert (job["state"], job["error"]["cause"]) == ("failed", "It took longer than its limit of 2 seconds."), how
+        hard = how in ("a call of C", "except, and go on")
+        assert lasted(job) < 2 + (GRACE + 5 if hard else 0) + 1.5, how
+    scene.check(list(ids.values()))
+    log = [line["text"] for line in scene.board.log(ids["a call of C"], 0)["lines"]]
+    assert any("in sum_for_ever" in line for line in log), "the log tells where it was"
