@@ -1,6 +1,7 @@
 """How gunicorn serves server and dashboard, in a container and in the local run; gunicorn reads this file by itself."""
 
 import os
+from typing import Any
 
 # Requests are short and wait for Redis: threads do, and a second process goes on where one is stuck. There are many
 # of them because each slow upload keeps one.
@@ -27,3 +28,8 @@ control_socket_disable = True
 forwarded_allow_ips = ""
 
 # No access log (the default): it would be polls and health checks, and hide everything else.
+
+
+def post_worker_init(worker: Any) -> None:
+    """Let each process look for lost jobs: after `docker kill` of the only worker, nobody else would."""
+    worker.wsgi.extensions["board"].watch()

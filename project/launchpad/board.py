@@ -24,7 +24,7 @@ from rq.registry import CanceledJobRegistry
 from rq.results import Result
 from rq.utils import utcparse
 
-from launchpad import log
+from launchpad import log, lost
 from launchpad.catalog import Function
 from launchpad.index import RUN, UNREADABLE, Job, Row, View, enqueue, ids_before, queue_of, view_jobs, view_page
 from launchpad.representation import dict_in, read_description, represent, shorten_result
@@ -287,6 +287,10 @@ class Board:
             ACTIONS[action](self, id)
             return True
         return False
+
+    def watch(self) -> None:
+        """Look for lost jobs from now on, in a thread of this process."""
+        lost.watch(self.redis)
 
     def ping(self) -> int:
         """Ask Redis, and answer the number of workers.

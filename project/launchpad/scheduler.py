@@ -11,22 +11,16 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import WatchError
 from rq.cron import CronJob
-from rq.executions import Execution
-from rq.job import Job as RQJob
 from rq.job import JobStatus
-from rq.job_lifecycle import record_job_failure
 from rq.scheduler import RQScheduler
 from rq.scripts import release_lock
-from rq.utils import now
 
 from launchpad.catalog import Function, collect
-from launchpad.index import QUEUE, RUNNING, Job, queue_of
+from launchpad.index import QUEUE, Job, queue_of
+from launchpad.lost import SILENCE, LostJobs
 from launchpad.settings import Settings
 from launchpad.store import Store
 
-# Seconds that a worker must have been silent before its job counts as lost. Workers are BACK so soon after an outage
-# of Redis; until then nobody is silent, and of the time between two looks, no more than STEP counts.
-SILENCE, BACK, STEP = 6, 3, 2
 SWEEP = 600  # seconds from one sweep of the file store to the next
 CRON = "rq:launchpad:cron"  # function -> the Unix time that it is scheduled for
 
@@ -34,16 +28,14 @@ CRON = "rq:launchpad:cron"  # function -> the Unix time that it is scheduled for
 class Scheduler(RQScheduler):
     """RQ's scheduler, a process beside each worker that looks around once a second.
 
-    The one that holds RQ's lock queues what is due, keeps cron, and sweeps the file store; each of them looks for jobs
-    whose worker was lost, in transactions, so that one does it. RQ alone would need 198 seconds to notice:
-    the lease of a job is three minutes, so that it outlives an outage of Redis.
+    The one that holds RQ's lock queues what is due, keeps cron, and sweeps the file store; each of them looks for lost
+    jobs (see `lost.py`).
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._worker = os.getpid()
-        self._silence: dict[str, float] = {}  # seconds, of what nobody works on
-        self._looked_at = 0.0
+        self._lost: LostJobs | None = None  # not yet: it has another connection in the process of the scheduler
 
     @property
     def should_reacquire_locks(self) -> bool:
@@ -80,7 +72,8 @@ class Scheduler(RQScheduler):
     def enqueue_scheduled_jobs(self) -> None:
         """Do what is to be done each second; RQ calls it."""
         self._queue = queue_of(self.connection)
-        self._find_lost()  # first: jobs.py, and with it cron, may be broken
+        self._lost = self._lost or LostJobs(self.connection)
+        self._lost.find()  # first: jobs.py, and with it cron, may be broken
         if self.acquired_locks:
             self._enqueue_due()
             for name, function in _with_cron().items():
@@ -140,62 +133,6 @@ class Scheduler(RQScheduler):
                 except Exception:
                     self.log.exception("The file store could not be swept; again in %d seconds", SWEEP)
                 time.sleep(SWEEP)
-
-    # -- lost jobs
-
-    def _find_lost(self) -> None:
-        """Fail, or retry, the jobs whose worker has been silent for too long."""
-        step = min(time.monotonic() - self._looked_at, STEP)
-        restarted = 0 <= self.connection.info("server")["uptime_in_seconds"] < BACK  # below 0: the clock was set back
-        silent = [] if restarted else self._silent()
-        self._looked_at = time.monotonic()
-        self._silence = {key: self._silence.get(key, -step) + step for key in silent}
-        for key, silence in self._silence.items():
-            if silence > SILENCE:
-                self._fail(key)
-
-    def _silent(self) -> list[str]:
-        """List what nobody works on: "job:execution" of a worker that does not listen, or a job that none has started.
-
-        A worker listens for commands as long as it, or the process of its job, lives.
-        """
-        keys = [key.decode() for key in self.connection.zrange(self._queue.started_job_registry.key, 0, -1)]
-        taken = [id.decode() for id in self.connection.lrange(self._queue.intermediate_queue_key, 0, -1)]
-        executions = [Execution.from_composite_key(key, self.connection) for key in keys]
-        with self.connection.pipeline(transaction=False) as pipe:
-            for execution in executions:
-                pipe.hget(execution.key, "worker_name")
-            channels = [f"rq:pubsub:{(name or b'').decode()}" for name in pipe.execute()]
-        listeners = self.connection.pubsub_numsub(*channels) if channels else []
-        started = {execution.job_id for execution in executions}
-        silent = [key for key, (_, number) in zip(keys, listeners, strict=True) if number == 0]
-        return silent + [f"{id}:" for id in taken if id not in started]
-
-    def _fail(self, key: str) -> None:
-        id = key.partition(":")[0]
-        job = self._queue.fetch_job(id)
-        with self.connection.pipeline() as pipe:
-            if job is not None:
-                pipe.watch(job.key)
-            waits = job is not None and job.get_status() in (JobStatus.STARTED, JobStatus.QUEUED)
-            pipe.multi()
-            pipe.zrem(RUNNING, id)  # for how long nobody was there says nothing about its function
-            pipe.zrem(self._queue.started_job_registry.key, key)
-            pipe.lrem(self._queue.intermediate_queue_key, 1, id)
-            if job is not None and waits:
-                self._end(job, pipe)
-            _execute(pipe)
-
-    def _end(self, job: RQJob, pipe: Any) -> None:
-        self.log.warning("Job %s has lost its worker", job.id)
-        if job.should_retry:
-            job.retry(self._queue, pipe)
-        else:
-            job.ended_at = now()
-            # Both in RQ's words.
-            started = job.get_status(refresh=False) == JobStatus.STARTED
-            reason = "AbandonedJobError: the worker was lost" if started else "Job was stuck in intermediate queue."
-            record_job_failure(job, reason, pipe)
 
 
 def _with_cron() -> dict[str, Function]:

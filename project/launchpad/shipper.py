@@ -158,10 +158,11 @@ def begin(job: Job) -> Line | None:
             file.truncate(mmap.PAGESIZE)
             source, sink = os.pipe()
             kept, ending = os.pipe()
-            socket.send_fds(_shipper, [b"."], [file.fileno(), source, ending])
+            socket.send_fds(_shipper, [str(os.getpid()).encode()], [file.fileno(), source, ending])
             _line = Line(Page(file.fileno()), sink, kept)
         os.close(source)
         os.close(ending)
+        _shipper.close()  # so that no child of a job has it: when the worker has ended, the shipper is to see that
     _line.page.begin(job.id, job.meta["attempt"])
     return _line
 
@@ -208,7 +209,10 @@ def _run(control: socket.socket, redis: Redis) -> None:
             else:
                 message, fds, _, _ = socket.recv_fds(control, 1024, 3)
                 if working := bool(message):
-                    sources.append(Source(*fds))
+                    sources.append(Source(int(message), *fds))
+                else:
+                    for source in sources:
+                        source.end_processes()
         for log in logs:
             if log.due <= time.monotonic():
                 log.write(redis)
@@ -219,9 +223,9 @@ def _run(control: socket.socket, redis: Redis) -> None:
 class Source:
     """A process of jobs, as the shipper sees it."""
 
-    def __init__(self, page: int, pipe: int, ending: int):
+    def __init__(self, pid: int, page: int, pipe: int, ending: int):
         self.ended = False
-        self._page, self._pipe, self._ending = Page(page), pipe, ending
+        self._pid, self._page, self._pipe, self._ending = pid, Page(page), pipe, ending
         os.close(page)
         self._log: Log | None = None
         self._last = b""  # of the log that has ended before
@@ -230,6 +234,11 @@ class Source:
     def fileno(self) -> int:
         """Tell `select` what to wait for."""
         return self._pipe
+
+    def end_processes(self) -> None:
+        """End what a worker that was killed has left behind: a forked child would even let it count as alive."""
+        with suppress(ProcessLookupError, PermissionError):  # macOS: not permitted, for a zombie
+            os.killpg(self._pid, signal.SIGKILL)
 
     def read(self) -> list["Log"]:
         """Read what is there, print it, and keep the lines; answer the log, if it is a new one."""

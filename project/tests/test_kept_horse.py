@@ -108,6 +108,7 @@ def test_a_process_that_was_killed_between_two_jobs_is_replaced(board: Board, wo
 
 def test_a_job_that_is_deleted_when_it_was_just_handed_over_does_not_run(board: Board, worker: Waiter) -> None:
     held = process_of(board)
+    wait_until(lambda: not board.page()["workers"]["busy"])  # so the worker knows that it has ended
     os.kill(held, signal.SIGSTOP)
     id = board.launch("where", {})[0]["id"]
     wait_until(lambda: board.get(id)["state"] == "started")

@@ -17,7 +17,8 @@ from helpers import PROJECT, WORKER, children, process, wait_until
 from launchpad.board import Board, WrongState
 from launchpad.catalog import job
 from launchpad.index import Job, queue_of
-from launchpad.scheduler import CRON, SILENCE, Scheduler
+from launchpad.lost import SILENCE
+from launchpad.scheduler import CRON, Scheduler
 
 Waiter = subprocess.Popen[bytes]
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from scene import TRUTH, Scene, Worker, both_workers, kill
+from test_server import Server
 
 from helpers import wait_until
-from launchpad.index import queue_of
-from launchpad.scheduler import Scheduler
+from launchpad.lost import LostJobs
 
 TAKEN, STARTED = "rq:queue:default:intermediate", "rq:wip:default"
 pytestmark = both_workers
@@ -80,16 +80,40 @@ def test_scheduled_jobs_do_not_wait_for_the_lock_of_a_killed_scheduler(scene: Sc
     scene.wait_for(id)
 
 
+def test_the_server_finds_what_the_only_worker_has_left(scene: Scene, worker: Worker) -> None:
+    Server(scene)
+    id = scene.launch("rest", seconds=60)
+    wait_until(lambda: scene.runs(id))
+    kill(worker)
+    assert scene.wait_for(id, "failed", TRUTH)["error"]["cause"] == "Its worker was lost while it ran."
+    again = scene.launch("rest_again", seconds=60)
+    worker = scene.start_worker()
+    wait_until(lambda: scene.runs(again))
+    kill(worker)
+    wait_until(lambda: scene.state(again) == "queued", TRUTH)
+
+
+def given_up(scene: Scene, id: str) -> str:
+    """Give up a job that runs, as if the worker's network had been cut; answers what was given up."""
+    [key] = wait_until(lambda: scene.redis.zrange(STARTED, 0, -1))
+    LostJobs(scene.redis).give_up(key.decode())
+    assert scene.state(id) in ("failed", "queued")
+    return str(key.decode())
+
+
 def test_a_run_that_was_given_up_writes_nothing_more(scene: Scene, worker: Worker) -> None:
     id = scene.launch("rest", seconds=2)
     wait_until(lambda: scene.runs(id))
-    [key] = wait_until(lambda: scene.redis.zrange(STARTED, 0, -1))
-    queue = queue_of(scene.redis)
-    scheduler = Scheduler([queue], connection=scene.redis, serializer="json")
-    scheduler._queue = queue
-    scheduler._fail(key.decode())  # as if the worker's network had been cut
-    assert scene.state(id) == "failed"
+    given_up(scene, id)
     scene.wait_for(scene.launch("rest"))
     assert scene.state(id) == "failed"
     scene.check([id])
-    scheduler.connection.close()
+
+
+def test_what_was_given_up_and_runs_again_is_not_given_up_by_another_one_too(scene: Scene, worker: Worker) -> None:
+    id = scene.launch("rest_again", seconds=2)
+    wait_until(lambda: scene.runs(id))
+    key = given_up(scene, id)
+    wait_until(lambda: len(scene.runs(id)) == 2)
+    LostJobs(scene.redis).give_up(key)
+    assert scene.wait_for(id)["attempt"] == 2

@@ -14,7 +14,7 @@ from scene import FULL, TRUTH, Scene, Worker, both_workers
 
 from helpers import answers, free_port, wait_until
 from launchpad.board import Board
-from launchpad.scheduler import SILENCE
+from launchpad.lost import SILENCE
 
 
 class Server:

@@ -4,7 +4,7 @@ import time
 from datetime import datetime
 from typing import Any
 
-from scene import Scene, Worker, both_workers, horse_of, runs_still
+from scene import TRUTH, Scene, Worker, both_workers, horse_of, runs_still
 from victims import ENDS, OVERDUE
 
 from helpers import wait_until
@@ -62,13 +62,24 @@ def test_a_job_has_no_second_life_when_only_its_worker_is_killed(scene: Scene, w
         wait_until(lambda horse=horse: not runs_still(horse), 1)
         worker = scene.start_worker()
         if function == "rest":
-            assert scene.wait_for(id, "failed", 15)["error"]["cause"] == "Its worker was lost while it ran."
+            assert scene.wait_for(id, "failed", TRUTH)["error"]["cause"] == "Its worker was lost while it ran."
             assert len(scene.runs(id)) == 1
         else:
-            wait_until(lambda id=id: len(scene.runs(id)) == 2, 15)
+            wait_until(lambda id=id: len(scene.runs(id)) == 2, TRUTH)
             assert scene.runs(id)[1].pid == horse_of(worker)
             scene.board.stop(id)
             scene.wait_for(id, "stopped")
+
+
+def test_the_children_of_a_job_end_with_its_killed_worker_and_hide_nothing(scene: Scene, worker: Worker) -> None:
+    id = scene.launch("have_children")
+    wait_until(lambda: scene.board.log(id, 0)["lines"])
+    children = [int(pid) for pid in scene.board.log(id, 0)["lines"][0]["text"].split()]
+    assert all(map(runs_still, children))
+    worker.kill()
+    wait_until(lambda: not any(map(runs_still, children)), 1)
+    scene.start_worker()
+    assert scene.wait_for(id, "failed", TRUTH)["error"]["cause"] == "Its worker was lost while it ran."
 
 
 def lasted(job: dict[str, Any]) -> float:

@@ -79,6 +79,16 @@ def end_by(how: str) -> None:
 
 
 @job()
+def have_children() -> None:
+    child = subprocess.Popen(["sleep", "600"])
+    fork = os.fork()  # as multiprocessing does: it has all that its parent has open
+    if fork == 0:
+        time.sleep(600)
+    print(child.pid, fork)
+    time.sleep(600)
+
+
+@job()
 def leave_a_child() -> None:
     child = subprocess.Popen(["sleep", "60"])
     print(child.pid)

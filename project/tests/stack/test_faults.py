@@ -151,6 +151,16 @@ def test_what_a_lost_container_ran_fails_or_is_run_again(site: Site, workers: Ca
     print(f"{fault}: {cause} {time.monotonic() - lost:.1f} s until all had ended")
 
 
+def test_what_the_last_workers_ran_fails_though_no_other_one_is_there(site: Site, workers: Callable[[], int]) -> None:
+    jobs = [site.start("rest", 60) for _ in range(WORKERS)]
+    wait_until(lambda: {site.job(id)["state"] for id in jobs} == {"started"})
+    docker("kill", *site.workers())  # which Docker takes for the wish of a person, and starts none of them again
+    for id in jobs:
+        assert site.wait_for(id, "failed", TRUTH)["error"]["cause"] == "Its worker was lost while it ran."
+    assert ask(f"{site.server}/readyz").status == 503
+    site.check(jobs)
+
+
 def test_a_container_whose_worker_is_killed_comes_back(site: Site, workers: Callable[[], int]) -> None:
     jobs = [site.start("rest", 60) for _ in range(WORKERS)]
     wait_until(lambda: {site.job(id)["state"] for id in jobs} == {"started"})
