@@ -7,8 +7,8 @@ ids are found by how they begin. A set per word, and not a scan: a scan of 100,0
 
 The index is never the truth: `index(id)` derives a job's entries anew from the hash that RQ keeps for it. It runs in
 the transaction of each change of state (see `Job`), so the two cannot differ; what disappears by itself (a job's time
-to live, RQ's clean-up, a key deleted by hand) is noticed and dropped by the next reader. It is Lua because it must be
-one step between reading and writing.
+to live, RQ's clean-up, a key deleted by hand) is noticed and dropped by the next reader, and what RQ's own workers change
+is seen within a second (see `catch_up`). It is Lua because it must be one step between reading and writing.
 """
 
 import re
@@ -320,6 +320,21 @@ return {new and 1 or 0, look({'', '', id})}
 )
 
 
+# RQ's own workers and commands do not know of the index: this looks at what they may have changed, the jobs that waited
+# longest, and those that run.
+_CATCH_UP = _script(
+    LIBRARY
+    + """
+local ids = redis.call('ZRANGE', root .. 'waiting', 0, 99)
+for _, id in ipairs(redis.call('ZRANGE', root .. 'running', 0, -1)) do table.insert(ids, id) end
+for _, id in ipairs(ids) do
+    local state = redis.call('HGET', 'rq:job:' .. id, 'status')
+    if state ~= (redis.call('HGET', root .. 'entries', id) or ''):match('^%S+') then index(id) end
+end
+"""
+)
+
+
 class Row(NamedTuple):
     """What the index knows of a job: its place in the queue, from 1, and Unix times; `starts` is an estimate."""
 
@@ -394,6 +409,11 @@ def index(connection: Redis, id: str) -> None:
     """Derive a job's entries in the index from its hash; with a pipeline, as a part of it."""
     # EVAL and not EVALSHA: a Redis that was restarted knows no script, and a transaction cannot load one.
     connection.eval(INDEX, 0, id)
+
+
+def catch_up(connection: Redis) -> None:
+    """Bring into the index what RQ's own workers and commands have changed; to be called each second."""
+    _CATCH_UP(client=connection)
 
 
 def queue_of(connection: Redis) -> Queue:

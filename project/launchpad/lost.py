@@ -18,7 +18,7 @@ from rq.job import JobStatus
 from rq.job_lifecycle import record_job_failure
 from rq.utils import now
 
-from launchpad.index import RUNNING, Job, queue_of
+from launchpad.index import RUNNING, Job, catch_up, queue_of
 
 # Seconds that a worker must have been silent before its job counts as lost. Workers are BACK so soon after an outage
 # of Redis; until then nobody is silent, and of the time between two looks, no more than STEP counts.
@@ -56,6 +56,7 @@ class LostJobs:
 
     def find(self) -> None:
         """Look once; it takes several looks, one a second, to find a job."""
+        catch_up(self._redis)
         step = min(time.monotonic() - self._looked_at, STEP)
         restarted = 0 <= self._redis.info("server")["uptime_in_seconds"] < BACK  # below 0: the clock was set back
         silent = [] if restarted else self._silent()

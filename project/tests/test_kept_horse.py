@@ -161,35 +161,23 @@ def test_suspended_workers_take_no_job_until_they_are_resumed(board: Board, work
 def run_rqs_own(redis_url: str, files_url: str, tmp_path: Path) -> Callable[..., object]:
     """Let RQ's own worker run what is on the queue."""
 
-    def run(*options: str) -> None:
+    def run() -> None:
         where = functions_of("rovers", tmp_path)
         environ = os.environ | {"REDIS_URL": redis_url, "FILES_URL": files_url, "PYTHONPATH": where["PYTHONPATH"]}
-        command = [
-            str(BIN / "rq"),
-            "worker",
-            "--serializer",
-            "json",
-            "--burst",
-            "--url",
-            redis_url,
-            "default",
-            *options,
-        ]
+        command = [str(BIN / "rq"), *f"worker --serializer json --burst --url {redis_url} default".split()]
         subprocess.run(command, cwd=where["cwd"], env=environ, check=True, timeout=60, capture_output=True)
 
     return run
 
 
-def test_rqs_own_worker_runs_the_same_queue(board: Board, worker: Waiter, run_rqs_own: Callable[..., object]) -> None:
+def test_rqs_own_worker_runs_the_same_queue(board: Board, worker: Waiter, run_rqs_own: Callable[[], object]) -> None:
     jobs = [board.launch("rest", {"seconds": 0.05})[0]["id"] for _ in range(40)]
-    run_rqs_own("--job-class", "launchpad.index.Job")  # for the lists; it would run them without, too
+    run_rqs_own()
     wait_until(lambda: board.page()["counts"]["finished"] == 40)
     assert len({board.get(id)["worker"] for id in jobs}) == 2
 
 
-def test_rqs_own_worker_and_job_class_tell_what_a_job_has_raised(
-    board: Board, run_rqs_own: Callable[..., object]
-) -> None:
+def test_rqs_own_worker_tells_what_a_job_has_raised(board: Board, run_rqs_own: Callable[[], object]) -> None:
     id = board.launch("fail", {})[0]["id"]
     run_rqs_own()
     assert board.get(id)["error"]["cause"] == "ValueError: no"
