@@ -7,8 +7,8 @@ ids are found by how they begin. A set per word, and not a scan: a scan of 100,0
 
 The index is never the truth: `index(id)` derives a job's entries anew from the hash that RQ keeps for it. It runs in
 the transaction of each change of state (see `Job`), so the two cannot differ; what disappears by itself (a job's time
-to live, RQ's clean-up, a key deleted by hand) is noticed and dropped by the next reader, and what RQ's own workers change
-is seen within a second (see `catch_up`). It is Lua because it must be one step between reading and writing.
+to live, RQ's clean-up, a key deleted by hand) is noticed and dropped by the next reader, and what RQ's own workers
+change is seen within a second (see `catch_up`). It is Lua because it must be one step between reading and writing.
 """
 
 import re

@@ -158,6 +158,11 @@ class KeptHorse(Worker):
 
     # -- the worker, which says only what is due
 
+    def handle_payload(self, message: str | bytes) -> None:
+        """Follow a command, in the thread that hears them."""
+        with self._lock:
+            super().handle_payload(message)
+
     def check_for_suspension(self, *args: Any) -> None:
         """See whether `rq suspend` was called."""
         if time.monotonic() - self._looked_at > DUE:
@@ -190,7 +195,11 @@ class KeptHorse(Worker):
         self.set_state(WorkerStatus.BUSY)  # whoever asks the worker to stop waits for what it has taken
         queue, run, moment = self.queues[0], os.urandom(16).hex(), now()
         keys = [queue.key, queue.intermediate_queue_key]
-        answer = self._start(keys, [self.name, run, moment.timestamp(), utcformat(moment), self._ttl, taken])
+        with self._lock:  # as soon as others see that it has started, they may want to stop it
+            answer = self._start(keys, [self.name, run, moment.timestamp(), utcformat(moment), self._ttl, taken])
+            if answer:
+                self._run = Execution(run, answer[0].decode(), self.connection, self.name)
+                self.executions = {run: self._run}
         if not answer:
             self.set_state(WorkerStatus.IDLE)
             return None
@@ -202,7 +211,7 @@ class KeptHorse(Worker):
         with suppress(ValueError):
             job.created_at = datetime.fromisoformat(created.decode()).replace(tzinfo=UTC)
         job.started_at = job.last_heartbeat = moment
-        self._begin(job, run)
+        self._run._job = job
         self._is_said = bool(taken)  # by RQ, in the log
         return job
 
@@ -212,14 +221,11 @@ class KeptHorse(Worker):
         vars(job).update(state)
         return job
 
-    def _begin(self, job: Job, run: str) -> None:
-        self._run = Execution(run, job.id, self.connection, self.name)
-        self._run._job = job
-
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Have a job run, and see to its end."""
         self.fork_work_horse(job, queue)
-        self.executions = {self._run.id: self._run}  # from here on, it may be stopped
+        if self._stopped_job_id == job.id:  # meanwhile, when there was no process to be ended
+            self.kill_horse()
         if not self._is_said:
             self.log.info("Worker %s: %s: %s (%s)", self.name, queue.name, job.description, job.id)
         self.monitor_work_horse(job, queue, self._run)
@@ -313,7 +319,8 @@ class KeptHorse(Worker):
                 break
             run, state = pickle.load(handed)  # noqa: S301 - from the worker, whose copy this is
             job = self._job(**state)
-            self._begin(job, run)
+            self._run = Execution(run, job.id, self.connection, self.name)
+            self._run._job = job
         return True
 
     def _go_on(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from rq.command import send_stop_job_command
 
 import rovers
 from helpers import PROJECT, functions_of, process, wait_until, worker_of
@@ -36,6 +37,22 @@ def test_a_worker_that_is_told_to_end_before_a_job_has_begun_ends_it_in_time(
         worker.wait(10)
     assert board.get(id)["state"] == "failed"
     assert board.get(id)["error"]["cause"] == "Its worker was shut down while it ran."
+    board.redis.close()
+
+
+@pytest.mark.parametrize("step", STEPS["Worker"])
+def test_a_stop_that_comes_before_a_job_has_begun_is_not_lost(
+    app: Flask, settings: Settings, redis_url: str, files_url: str, tmp_path: Path, step: str
+) -> None:
+    board = Board(settings, collect(rovers))
+    if step == "_hand":
+        board.launch("where", {})
+    id = board.launch("rest", {"seconds": 60})[0]["id"]
+    options = functions_of("rovers", tmp_path)
+    with process(worker_of("late.Worker"), REDIS_URL=redis_url, FILES_URL=files_url, LATE_STEP=step, **options):
+        wait_until((tmp_path / "late").exists)
+        send_stop_job_command(board.redis, id, "json")
+        wait_until(lambda: board.get(id)["state"] == "stopped")
     board.redis.close()
 
 
