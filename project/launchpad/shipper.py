@@ -95,7 +95,7 @@ class Page:
 
     def begin(self, id: str, attempt: int) -> None:
         """Say that what comes from now on is the output of this job."""
-        text = json.dumps([id, attempt, os.urandom(8).hex()]).encode()
+        text = json.dumps([id, attempt, round(time.time(), 3), os.urandom(8).hex()]).encode()
         self._memory[4 : 4 + len(text)] = text  # an id is shorter: RQ allows letters, digits, - and _
         self._memory[2:4] = len(text).to_bytes(2)
         self._memory[0], self._memory[1] = attempt > 1, 1
@@ -116,10 +116,10 @@ class Page:
         """Tell whether there was."""
         return bool(self._memory[0])
 
-    def job(self) -> tuple[str, int, bytes]:
-        """Tell its id, which attempt it is, and what comes last: it cannot be guessed by whoever wrote its output."""
-        id, attempt, secret = json.loads(self._memory[4 : 4 + int.from_bytes(self._memory[2:4])])
-        return id, attempt, f"{MARK}0{secret}".encode()
+    def job(self) -> tuple[str, int, float, bytes]:
+        """Tell its id, which attempt it is, when that began, and what comes last: nobody who prints can guess it."""
+        id, attempt, began, secret = json.loads(self._memory[4 : 4 + int.from_bytes(self._memory[2:4])])
+        return id, attempt, began, f"{MARK}0{secret}".encode()
 
 
 class Line(NamedTuple):
@@ -244,10 +244,10 @@ class Source:
         """Read what is there, print it, and keep the lines; answer the log, if it is a new one."""
         self._page.hear()
         data = os.read(self._pipe, ENTRY_SIZE)
-        id, attempt, last = self._page.job()
+        id, attempt, began, last = self._page.job()
         new = []
         if self._log is None and self._page.is_running() and last != self._last:
-            self._log = Log(id, attempt)
+            self._log = Log(id, attempt, began)
             new = [self._log]
         self._take(data, last) if data else self._close()
         return new
@@ -277,7 +277,7 @@ class Source:
 class Log:
     """The log of one attempt to run a job."""
 
-    def __init__(self, id: str, attempt: int):
+    def __init__(self, id: str, attempt: int, began: float):
         self.kept = False
         self.due = inf  # the time at which there is something to write
         self._id = id
@@ -289,7 +289,7 @@ class Log:
         self._lines: deque[tuple[float, str]] = deque()
         self._size = self._dropped = 0
         self._batch: list[str | int] = []  # what may be written, but Redis has not said so
-        self._keep([f"Attempt {attempt}"] if attempt > 1 else [])
+        self._keep([f"Attempt {attempt}"] if attempt > 1 else [], began)
 
     def take(self, data: bytes) -> None:
         """Keep the lines of some output."""
@@ -298,16 +298,15 @@ class Log:
             text = re.sub(rf"(?<=[^\n])(?={MARK}[1-5])", "\n", text)
         *lines, rest = text.split("\n")
         self._rest = rest if len(rest) <= LONG else rest[rest.rfind("\r", 0, -1) + 1 :][: LONG + 1]
-        self._keep(lines)
+        self._keep(lines, round(time.time(), 3))
 
-    def _keep(self, lines: list[str]) -> None:
-        now = round(time.time(), 3)
+    def _keep(self, lines: list[str], at: float) -> None:
         for line in lines:
             if "\r" in line:  # a bar that was drawn over and over
                 line = line.rstrip("\r").rpartition("\r")[2]
             if len(line) > LONG:
                 line = line[:LONG] + "…"
-            self._lines.append((now, line))
+            self._lines.append((at, line))
             self._size += len(line)
         while len(self._lines) > LINES or self._size > SIZE:
             self._size -= len(self._lines.popleft()[1])
@@ -319,7 +318,7 @@ class Log:
         """Take what there is as all."""
         self._ended, self._ending = True, ending
         rest = self._rest + self._decoder.decode(b"", final=True)
-        self._keep([rest] if rest else [])
+        self._keep([rest] if rest else [], round(time.time(), 3))
         self.due = time.monotonic()
         self._deadline = self.due + PATIENCE
 

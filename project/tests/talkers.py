@@ -95,6 +95,7 @@ def print_long_lines() -> None:
 @job(retries=2)
 def try_again() -> None:
     attempt = get_current_job().meta["attempt"]
+    time.sleep(2 * (attempt == 2))
     print("This is", attempt)
     if attempt == 2:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -260,7 +260,10 @@ def test_attempts_follow_each_other_in_one_log(board: Board, stdout: Path, redis
     wait_until(lambda: state(board, id) == "finished")
     expected = ["This is 1", "Attempt 2", "This is 2", "Attempt 3", "This is 3"]
     assert texts(board, id) == expected
-    assert board.log(id, 0)["next"] == 5
+    log = board.log(id, 0)
+    assert log["next"] == 5
+    began = datetime.fromisoformat(board.attempts(id)[1]["started_at"])
+    assert (datetime.fromisoformat(log["lines"][1]["time"]) - began).total_seconds() < 1.9, "and not when it printed"
 
 
 def test_nothing_of_a_log_stays_when_its_job_is_deleted(board: Board, stdout: Path, redis: Redis) -> None:
