@@ -199,7 +199,7 @@ class KeptHorse(Worker):
             answer = self._start(keys, [self.name, run, moment.timestamp(), utcformat(moment), self._ttl, taken])
             if answer:
                 self._run = Execution(run, answer[0].decode(), self.connection, self.name)
-                self.executions = {run: self._run}
+                self.executions, self._stopped_job_id = {run: self._run}, None
         if not answer:
             self.set_state(WorkerStatus.IDLE)
             return None
@@ -291,10 +291,9 @@ class KeptHorse(Worker):
             self._part()
 
     def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        """End the horse if it runs a job, and, where a command asks for that, only if it is still the same one."""
+        """End the horse, if it runs a job."""
         with self._lock:
-            is_meant = threading.current_thread() is threading.main_thread() or self._stopped_job_id == self._run.job_id
-            if self._horse_pid and is_meant:
+            if self._horse_pid:
                 super().kill_horse(sig)
 
     # -- the horse

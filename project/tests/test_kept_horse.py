@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from redis import Redis
-from rq.command import send_stop_job_command
+from rq.command import send_kill_horse_command, send_stop_job_command
 from rq.suspension import resume, suspend
 
 import rovers
@@ -128,6 +128,18 @@ def test_a_stop_that_comes_too_late_does_not_hit_the_next_job(board: Board, work
     assert wait_until(lambda: board.get(second)["ended_at"] and board.get(second))["state"] == "finished"
 
 
+def test_rqs_own_command_kills_the_process_of_a_job(board: Board, worker: Waiter, redis: Redis) -> None:
+    id = board.launch("rest", {"seconds": 60})[0]["id"]
+    name = wait_until(lambda: board.get(id)["worker"])
+
+    def is_killed() -> bool:
+        send_kill_horse_command(redis, name)  # which is ignored as long as there is none
+        return bool(board.get(id)["state"] == "failed")
+
+    wait_until(is_killed)
+    assert board.get(id)["error"]["cause"] == "Its process was killed (out of memory?)."
+
+
 def test_a_job_is_stopped_by_rqs_own_command_and_the_next_one_runs(board: Board, worker: Waiter, redis: Redis) -> None:
     id = board.launch("rest", {"seconds": 60})[0]["id"]
     wait_until(lambda: board.get(id)["state"] == "started")
@@ -171,9 +183,9 @@ def run_rqs_own(redis_url: str, files_url: str, tmp_path: Path) -> Callable[...,
 
 
 def test_rqs_own_worker_runs_the_same_queue(board: Board, worker: Waiter, run_rqs_own: Callable[[], object]) -> None:
-    jobs = [board.launch("rest", {"seconds": 0.05})[0]["id"] for _ in range(40)]
+    jobs = [board.launch("rest", {"seconds": 0.5})[0]["id"] for _ in range(20)]  # more than RQ's worker needs to start
     run_rqs_own()
-    wait_until(lambda: board.page()["counts"]["finished"] == 40)
+    wait_until(lambda: board.page()["counts"]["finished"] == 20)
     assert len({board.get(id)["worker"] for id in jobs}) == 2
 
 
