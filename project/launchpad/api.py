@@ -169,6 +169,22 @@ def ready() -> Response:
     return jsonify(redis="ok", workers=workers)
 
 
+@bp.get("/metrics")
+def metrics() -> Response:
+    """Tell Prometheus how many jobs there are in each state, and how many workers. Errors: 503 no Redis."""
+    found = board().many([])
+    busy = found["workers"]["busy"]
+    gauges = {
+        ("jobs", "Jobs that are kept, by state."): found["counts"],
+        ("workers", "Workers, by what they do."): {"busy": busy, "idle": found["workers"]["total"] - busy},
+    }
+    lines = []
+    for (name, about), values in gauges.items():
+        lines += [f"# HELP launchpad_{name} {about}", f"# TYPE launchpad_{name} gauge"]
+        lines += [f'launchpad_{name}{{state="{state}"}} {number}' for state, number in values.items()]
+    return Response("\n".join([*lines, ""]), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
 def time_of(text: str | None) -> datetime | None:
     """Read the time of a launch; without an offset it is UTC.
 

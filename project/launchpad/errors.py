@@ -12,7 +12,7 @@ from launchpad.board import JobNotFound, QueueFull, WrongState
 from launchpad.catalog import InvalidArguments
 
 RETRY_AFTER = 5  # seconds
-BY_PROGRAMS = ("/api/", "/healthz", "/readyz")
+BY_PROGRAMS = ("/api/", "/healthz", "/readyz", "/metrics")
 
 
 def register(app: Flask) -> None:

@@ -157,20 +157,20 @@ SCHEMAS: dict[str, Schema] = {
     },
 }
 
-BYTES = "bytes"  # of a file: they have no schema
-# The schema of what each view answers when all is well.
+# The schema of what each view answers when all is well; of what is not JSON, the media type.
 ANSWERS: dict[str, dict[int, str]] = {
     "list_functions": {200: "Functions"},
     "launch_job": {202: "Job", 200: "Job"},
     "list_jobs": {200: "Listing"},
     "get_job": {200: "Job"},
     "get_log": {200: "Log"},
-    "get_file": {200: BYTES},
+    "get_file": {200: "*/*"},
     "delete_job": {204: ""},
     "stop_job": {202: "Job"},
     "retry_job": {202: "Job"},
     "health": {200: "Health"},
     "ready": {200: "Readiness"},
+    "metrics": {200: "text/plain"},
 }
 KEY = "The same key again answers the same job, and launches no other."
 PARAMETERS: dict[str, list[Schema]] = {
@@ -268,7 +268,7 @@ def _operation(rule: Rule, method: str, docstring: str, login: bool) -> Schema:
 def _answer(view: str, status: int, schema: str) -> Schema:
     answer: Schema = {"description": HTTPStatus(status).phrase}
     if schema:
-        answer["content"] = {"*/*": {}} if schema == BYTES else {"application/json": {"schema": _ref(schema)}}
+        answer["content"] = {schema: {}} if "/" in schema else {"application/json": {"schema": _ref(schema)}}
     if view == "launch_job":
         answer["headers"] = LOCATION
     return answer

@@ -227,6 +227,8 @@ def test_a_wrong_method_is_405_and_changes_nothing(client: FlaskClient) -> None:
 def test_ready_means_redis_and_a_worker(client: FlaskClient, worker: subprocess.Popen[bytes]) -> None:
     assert client.get("/healthz").status_code == 200
     assert client.get("/readyz").json == {"redis": "ok", "workers": 1}
+    lines = client.get("/metrics").text.splitlines()
+    assert {'launchpad_jobs{state="queued"} 0', 'launchpad_workers{state="idle"} 1'} <= {*lines}
     worker.kill()
     answer = wait_until(lambda: (answer := client.get("/readyz")).status_code == 503 and answer)
     assert answer.json["detail"] == "No worker is running."
