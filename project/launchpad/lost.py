@@ -21,7 +21,8 @@ from rq.utils import now
 from launchpad.index import RUNNING, Job, catch_up, queue_of
 
 # Seconds that a worker must have been silent before its job counts as lost. Workers are BACK so soon after an outage
-# of Redis; until then nobody is silent, and of the time between two looks, no more than STEP counts.
+# of Redis; until then, and while Redis is full, nobody is silent, and of the time between two looks no more than STEP
+# counts.
 SILENCE, BACK, STEP = 6, 3, 2
 
 
@@ -58,8 +59,10 @@ class LostJobs:
         """Look once; it takes several looks, one a second, to find a job."""
         catch_up(self._redis)
         step = min(time.monotonic() - self._looked_at, STEP)
-        restarted = 0 <= self._redis.info("server")["uptime_in_seconds"] < BACK  # below 0: the clock was set back
-        silent = [] if restarted else self._silent()
+        redis = self._redis.info()
+        restarted = 0 <= redis["uptime_in_seconds"] < BACK  # below 0: the clock was set back
+        full = 0 < redis["maxmemory"] <= redis["used_memory"]
+        silent = [] if restarted or full else self._silent()
         self._looked_at = time.monotonic()
         self._silence = {key: self._silence.get(key, -step) + step for key in silent}
         for key, silence in self._silence.items():
@@ -69,17 +72,22 @@ class LostJobs:
     def _silent(self) -> list[str]:
         """List what nobody works on: "job:execution" of a worker that does not listen, or a job that none has started.
 
-        A worker listens for commands as long as it, or the process of its job, lives.
+        A worker listens for commands as long as it, or the process of its job, lives. One that listens and is idle has
+        ended the job, but a Redis that crashed has forgotten that.
         """
         keys = [key.decode(errors="replace") for key in self._redis.zrange(self._started, 0, -1)]
         taken = [id.decode(errors="replace") for id in self._redis.lrange(self._taken, 0, -1)]
         with self._redis.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.hget(f"rq:execution:{key}", "worker_name")
-            channels = [f"rq:pubsub:{(name or b'').decode()}" for name in pipe.execute()]
-        listeners = self._redis.pubsub_numsub(*channels) if channels else []
+            names = [(name or b"").decode() for name in pipe.execute()]
+            for name in names:
+                pipe.pubsub_numsub(f"rq:pubsub:{name}")
+                pipe.hget(f"rq:worker:{name}", "state")
+            found = pipe.execute()
         started = {key.partition(":")[0] for key in keys}
-        silent = [key for key, (_, number) in zip(keys, listeners, strict=True) if number == 0]
+        workers = zip(keys, found[::2], found[1::2], strict=True)
+        silent = [key for key, [(_, listeners)], state in workers if listeners == 0 or state == b"idle"]
         return silent + [f"{id}:" for id in taken if id not in started]
 
     def give_up(self, key: str) -> None:

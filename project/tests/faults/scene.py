@@ -9,6 +9,7 @@ import subprocess
 from collections import Counter
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pytest
@@ -44,7 +45,10 @@ class Scene:
         self._record = folder / "record"
         self._record.touch()
         self._opened = ExitStack()
-        data, config = folder / "valkey", {"appendonly": "yes"}
+        # In memory where there is such a folder: while a disk is busy, Redis answers before it has written, and then a
+        # kill takes back what was answered.
+        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+        data, config = self._opened.enter_context(TemporaryDirectory(dir=memory)), {"appendonly": "yes"}
         self.valkey = ValkeyServer(port=free_port(), data_dir=data, config=config, persist=True)
         self._opened.enter_context(self.valkey)
         self.url = f"redis://127.0.0.1:{self.valkey.port}/0"

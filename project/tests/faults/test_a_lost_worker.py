@@ -93,6 +93,21 @@ def test_the_server_finds_what_the_only_worker_has_left(scene: Scene, worker: Wo
     wait_until(lambda: scene.state(again) == "queued", TRUTH)
 
 
+def test_a_job_whose_end_a_crashed_redis_has_forgotten_is_found(scene: Scene, worker: Worker) -> None:
+    id = scene.launch("rest", seconds=1)
+    wait_until(lambda: scene.runs(id))
+    [[key, score]] = wait_until(lambda: scene.redis.zrange(STARTED, 0, -1, withscores=True))
+    before = {name: scene.redis.dump(name) for name in (f"rq:job:{id}", f"rq:execution:{key.decode()}")}
+    scene.wait_for(id)
+    for name, value in before.items():
+        scene.redis.restore(name, 0, value, replace=True)
+    scene.redis.zadd(STARTED, {key: score})
+    scene.redis.zrem("rq:finished:default", id)
+    assert scene.state(id) == "started"
+    scene.wait_for(id, "failed", TRUTH)
+    scene.wait_for(scene.launch("rest"))
+
+
 def given_up(scene: Scene, id: str) -> str:
     """Give up a job that runs, as if the worker's network had been cut; answers what was given up."""
     [key] = wait_until(lambda: scene.redis.zrange(STARTED, 0, -1))
