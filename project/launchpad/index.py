@@ -155,6 +155,11 @@ local function index(id)
         redis.call('PERSIST', log)
     end
 end
+
+local function drop_expired()  -- some of them: all at once, after a quiet week, would keep everybody waiting
+    local ids = redis.call('ZRANGE', root .. 'expiring', '-inf', now(), 'BYSCORE', 'LIMIT', 0, 500)
+    for _, id in ipairs(ids) do index(id) end
+end
 """.replace("CHANGES", CHANGES)
 
 INDEX = LIBRARY + "index(ARGV[1])"
@@ -221,7 +226,7 @@ _LOOK = (
     + """
 local function look(asked)
 
-for _, id in ipairs(redis.call('ZRANGE', root .. 'expiring', '-inf', now(), 'BYSCORE')) do index(id) end
+drop_expired()
 
 local queued = false  -- whether one of the rows waits
 
@@ -325,6 +330,7 @@ return {new and 1 or 0, look({'', '', id})}
 _CATCH_UP = _script(
     LIBRARY
     + """
+drop_expired()
 local ids = redis.call('ZRANGE', root .. 'waiting', 0, 99)
 for _, id in ipairs(redis.call('ZRANGE', root .. 'running', 0, -1)) do table.insert(ids, id) end
 for _, id in ipairs(ids) do
@@ -412,7 +418,7 @@ def index(connection: Redis, id: str) -> None:
 
 
 def catch_up(connection: Redis) -> None:
-    """Bring into the index what RQ's own workers and commands have changed; to be called each second."""
+    """Bring into the index what has expired, and what RQ's own workers have changed; to be called each second."""
     _CATCH_UP(client=connection)
 
 
