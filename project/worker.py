@@ -10,8 +10,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,11 +31,11 @@ from launchpad import shipper
 from launchpad.kept_horse import KeptHorse
 from launchpad.scheduler import Scheduler
 from launchpad.settings import Settings
+from launchpad.signals import SHUTDOWN, held_back, let_through
 
 HEARTBEAT = Path(tempfile.gettempdir(), "worker-heartbeat")
 PATIENCE = 120  # times that the worker tries, each second, to reach Redis
 GRACE = 5  # seconds that a job whose time is over has to clean up, before its process is ended
-SHUTDOWN = {signal.SIGRTMIN} if hasattr(signal, "SIGRTMIN") else set()  # macOS has none
 
 
 class Patience(Retry):
@@ -70,16 +69,6 @@ class WorkerRedis(Redis):
         return super().from_url(url, retry=retry, health_check_interval=30, **kwargs)  # type: ignore[return-value]
 
 
-@contextmanager
-def shutdown_waits() -> Iterator[None]:
-    """Hold back the signal that tells the process of a job that its worker is to end."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, SHUTDOWN)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SHUTDOWN)
-
-
 class JobTimeout(BaseException):
     """The time of a job is over. No Exception, as RQ's is: many a job would take that for an error of its own."""
 
@@ -91,7 +80,7 @@ class TimeLimit(UnixSignalDeathPenalty):
 
     def setup_death_penalty(self) -> None:
         """Start the clock, unless it runs for a shutdown that was asked for before the job began: there is one only."""
-        with shutdown_waits():
+        with held_back():
             if not signal.getitimer(signal.ITIMER_REAL)[0]:
                 super().setup_death_penalty()
 
@@ -134,13 +123,13 @@ class ForkingWorker(HerokuWorker if SHUTDOWN else PlainWorker):  # type: ignore[
     def fork_work_horse(self, *args: Any, **kwargs: Any) -> None:
         """Fork the process of a job; somebody must be there to take its log."""
         shipper.ensure(self.connection)
-        with shutdown_waits():  # or it would kill a process that is not ready yet, or be lost on it
+        with held_back():  # or one would kill a process that is not ready yet, or be lost on it
             super().fork_work_horse(*args, **kwargs)
 
     def setup_work_horse_signals(self) -> None:
         """Be ready, in the process of a job, to hear that the worker is to end."""
         super().setup_work_horse_signals()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SHUTDOWN)
+        let_through()
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """Be the process of a job; end with the worker, or else there may soon be two of this job."""
@@ -162,6 +151,7 @@ class ForkingWorker(HerokuWorker if SHUTDOWN else PlainWorker):  # type: ignore[
 
     def handle_warm_shutdown_request(self) -> None:
         """Tell the process of the job that the worker is to end."""
+        self._stop_requested = True  # what RQ raises between two jobs may be swallowed, by logging for one
         self._is_told = bool(self.horse_pid)
         super().handle_warm_shutdown_request()
 

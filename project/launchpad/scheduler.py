@@ -19,6 +19,7 @@ from launchpad.catalog import Function, collect
 from launchpad.index import QUEUE, Job, queue_of
 from launchpad.lost import SILENCE, LostJobs
 from launchpad.settings import Settings
+from launchpad.signals import held_back, let_through
 from launchpad.store import Store
 
 SWEEP = 600  # seconds from one sweep of the file store to the next
@@ -36,6 +37,15 @@ class Scheduler(RQScheduler):
         super().__init__(*args, **kwargs)
         self._worker = os.getpid()
         self._lost: LostJobs | None = None  # not yet: it has another connection in the process of the scheduler
+
+    def start(self) -> Any:
+        """Start the process."""
+        with held_back():
+            return super().start()
+
+    def _install_signal_handlers(self) -> None:
+        super()._install_signal_handlers()
+        let_through()
 
     @property
     def should_reacquire_locks(self) -> bool:

@@ -31,6 +31,8 @@ from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
 from rq.job import Job
 
+from launchpad.signals import held_back
+
 LINES, SIZE = 10_000, 1024 * 1024  # of the newest lines so many are kept, or so many bytes
 LONG = 8000  # characters; longer lines are cut
 ENTRY, ENTRY_SIZE = 500, 64 * 1024  # lines, or characters, in an entry of the stream
@@ -77,12 +79,13 @@ def ensure(connection: Redis) -> bool:
     if _shipper is not None and not select.select([_shipper], [], [], 0)[0]:  # it never writes: that is its end
         return True
     _shipper, control = socket.socketpair()
-    child = os.fork()
-    if child == 0:
-        if os.fork() == 0:
-            _be_shipper(control, connection)
-        os._exit(0)  # so nobody takes the shipper for the process of a job: the worker's children are these
-    os.waitpid(child, 0)
+    with held_back():
+        child = os.fork()
+        if child == 0:
+            if os.fork() == 0:
+                _be_shipper(control, connection)
+            os._exit(0)  # so nobody takes the shipper for the process of a job: the worker's children are these
+        os.waitpid(child, 0)
     control.close()
     return False
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -73,6 +74,23 @@ def test_a_killed_worker_takes_its_scheduler_with_it(board: Board, worker: Waite
     worker.kill()
     wait_until(lambda: not os.path.exists(f"/proc/{scheduler}"), 5)
     assert board.page()["workers"] == {"total": 0, "busy": 0}
+
+
+def test_a_scheduler_that_is_told_to_end_before_it_is_ready_ends(redis_url: str) -> None:
+    code = f"""
+import os, signal, redis
+from launchpad.scheduler import Scheduler
+signal.signal(signal.SIGTERM, lambda *_: print("lost", flush=True))  # a worker's own handler, which it inherits
+scheduler = Scheduler(["default"], connection=redis.Redis.from_url({redis_url!r}))
+process = scheduler.start()
+os.kill(process.pid, signal.SIGTERM)
+process.join(10)
+ended = process.exitcode
+process.kill()
+assert ended == 0, ended
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "lost" in done.stdout) == (0, False), done.stderr
 
 
 def kill_with_its_job(worker: Waiter) -> None:

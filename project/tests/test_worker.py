@@ -40,6 +40,16 @@ def test_a_worker_that_is_told_to_end_before_a_job_has_begun_ends_it_in_time(
     board.redis.close()
 
 
+@pytest.mark.parametrize("kind", STEPS)
+def test_a_worker_that_is_told_to_end_while_it_logs_ends(redis_url: str, tmp_path: Path, kind: str) -> None:
+    options = functions_of("rovers", tmp_path)
+    step = "check_for_suspension"
+    with process(worker_of(f"late.{kind}"), REDIS_URL=redis_url, LATE_STEP=step, **options) as worker:
+        wait_until((tmp_path / "late").exists)
+        worker.terminate()
+        worker.wait(10)
+
+
 @pytest.mark.parametrize("step", STEPS["Worker"])
 def test_a_stop_that_comes_before_a_job_has_begun_is_not_lost(
     app: Flask, settings: Settings, redis_url: str, files_url: str, tmp_path: Path, step: str
