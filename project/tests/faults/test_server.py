@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from scene import FULL, TRUTH, Scene, Worker, children_of
 
-from helpers import answers, free_port, polls, wait_until
+from helpers import answers, below, free_port, polls, wait_until
 from launchpad.index import Job
 from launchpad.store import Store
 
@@ -163,23 +163,29 @@ def test_slow_clients_do_not_block_others(scene: Scene, server: Server, drip: An
         drip()
     files = Path(scene.settings.files_url)
     wait_until(lambda: len(list(files.glob("*/upload"))) == number)
-    found = polls(server.port, "/api/jobs", 20, 3, 1)
-    assert found["states"].keys() <= {"200", "304"}
-    assert found["again"] > 20
-    assert max(found["seconds"]) < 2
+
+    def slowest() -> float:
+        found = polls(server.port, "/api/jobs", 20, 3, 1)
+        assert found["states"].keys() <= {"200", "304"}
+        assert found["again"] > 20
+        return max(found["seconds"])
+
+    below(2, slowest)
     status, _ = server.upload("key")
     assert status == 202
 
 
+@pytest.mark.alone
 def test_five_hundred_browsers_are_answered_in_time(scene: Scene, server: Server) -> None:
     ids = [scene.launch("rest") for _ in range(20)]
     path = "/api/jobs?" + "&".join(f"id={id}" for id in ids)
-    for _ in range(10):  # what other tests do to the machine meanwhile is not what is measured
+
+    def p95() -> float:
         found = polls(server.port, path, 500, 4, 1)
         wrong = "whoever asks again is told that nothing has changed"
         assert found["states"] == {"200": 500, "304": found["again"]}, wrong
         p50, p95 = (quantiles(found["seconds"], n=20)[number] for number in (9, 18))
         print(f"{len(found['seconds'])} polls, load {os.getloadavg()[0]:.1f}: p50 {p50:.3f} s, p95 {p95:.3f} s")
-        if p95 < 0.2:
-            return
-    raise AssertionError("not even in the best of ten tries")
+        return p95
+
+    below(0.2, p95)

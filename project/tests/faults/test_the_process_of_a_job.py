@@ -2,12 +2,13 @@
 
 import time
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from scene import TRUTH, Scene, Worker, both_workers, horse_of, runs_still
 from victims import ENDS, OVERDUE
 
-from helpers import wait_until
+from helpers import below, wait_until
 from worker import GRACE
 
 pytestmark = both_workers
@@ -29,18 +30,22 @@ def test_however_a_process_ends_its_job_fails_within_a_second_and_the_next_one_b
     scene: Scene, worker: Worker
 ) -> None:
     assert CAUSES.keys() == ENDS.keys()
-    for how, cause in CAUSES.items():
+
+    def end_by(how: str) -> float:
+        """Tell how long it took until the job had failed and the next one had begun."""
         id, following = scene.launch("end_by", how=how), scene.launch("rest")
-        wait_until(lambda id=id: scene.state(id) == "failed")
+        wait_until(lambda: scene.state(id) == "failed")
         noticed = time.time()
         scene.wait_for(following)
         [run] = scene.runs(id)
-        assert noticed - run.began < 1, how
-        assert scene.runs(following)[0].began - run.began < 1, how
-        assert scene.cause(id) == cause
+        assert scene.cause(id) == CAUSES[how]
         scene.check([id, following])
         if how == "a segfault":
-            wait_until(lambda id=id: any("in end_by" in line["text"] for line in scene.board.log(id, 0)["lines"]))
+            wait_until(lambda: any("in end_by" in line["text"] for line in scene.board.log(id, 0)["lines"]))
+        return max(noticed, scene.runs(following)[0].began) - run.began
+
+    for how in CAUSES:
+        below(1, partial(end_by, how))
     assert worker.poll() is None
 
 
@@ -49,7 +54,7 @@ def test_the_children_of_a_killed_job_end_with_it(scene: Scene, worker: Worker) 
     scene.wait_for(id, "failed")
     wait_until(lambda: scene.board.log(id, 0)["lines"])
     [line] = scene.board.log(id, 0)["lines"]
-    wait_until(lambda: not runs_still(int(line["text"])), 1)
+    wait_until(lambda: not runs_still(int(line["text"])))
 
 
 def test_a_job_has_no_second_life_when_only_its_worker_is_killed(scene: Scene, worker: Worker) -> None:
@@ -59,7 +64,7 @@ def test_a_job_has_no_second_life_when_only_its_worker_is_killed(scene: Scene, w
         wait_until(lambda id=id: scene.runs(id))
         worker.kill()
         worker.wait()
-        wait_until(lambda horse=horse: not runs_still(horse), 1)
+        wait_until(lambda horse=horse: not runs_still(horse))
         worker = scene.start_worker()
         if function == "rest":
             assert scene.wait_for(id, "failed", TRUTH)["error"]["cause"] == "Its worker was lost while it ran."
@@ -77,7 +82,7 @@ def test_the_children_of_a_job_end_with_its_killed_worker_and_hide_nothing(scene
     children = [int(pid) for pid in scene.board.log(id, 0)["lines"][0]["text"].split()]
     assert all(map(runs_still, children))
     worker.kill()
-    wait_until(lambda: not any(map(runs_still, children)), 1)
+    wait_until(lambda: not any(map(runs_still, children)))
     scene.start_worker()
     assert scene.wait_for(id, "failed", TRUTH)["error"]["cause"] == "Its worker was lost while it ran."
 
@@ -94,7 +99,7 @@ def test_a_job_that_takes_too_long_fails_and_says_so_whatever_it_does(scene: Sce
         job = scene.job(id)
         assert (job["state"], job["error"]["cause"]) == ("failed", "It took longer than its limit of 2 seconds."), how
         hard = how in ("a call of C", "except, and go on")
-        assert lasted(job) < 2 + (GRACE + 5 if hard else 0) + 1.5, how
+        assert lasted(job) < 2 + (GRACE + 5 if hard else 0) + 4, how
     scene.check(list(ids.values()))
     log = [line["text"] for line in scene.board.log(ids["a call of C"], 0)["lines"]]
     assert any("in sum_for_ever" in line for line in log), "the log tells where it was"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -17,7 +18,7 @@ from uuid import uuid4
 
 import pytest
 
-from helpers import WORKER, answers, free_port, wait_until
+from helpers import WORKER, answers, below, free_port, wait_until
 from local import LocalSettings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -328,10 +329,15 @@ def test_an_outage_of_redis_is_told_within_two_seconds_and_loses_nothing(stack: 
     before = ask(f"{stack.server}/api/jobs").json["jobs"]
     stack.compose(outage, "redis")
     try:
-        for answer in (ask(f"{stack.server}/api/jobs", {"function": "wait"}), ask(f"{stack.server}/api/jobs")):
+
+        def refused(body: Any) -> float:
+            answer = ask(f"{stack.server}/api/jobs", body)
             assert (answer.status, answer.headers.get_content_type()) == (503, "application/problem+json")
             assert int(answer.headers["Retry-After"]) > 0
-            assert answer.seconds < 2
+            return answer.seconds
+
+        for body in ({"function": "wait"}, None):
+            below(2, partial(refused, body))
         assert ask(f"{stack.server}/healthz").status == 200
         assert ask(f"{stack.dashboard}/healthz").status == 503
     finally:
@@ -367,7 +373,7 @@ def test_a_worker_that_is_stopped_ends_its_job_as_failed_and_says_why(stack: Sta
     wait_until(lambda: ask(job).json["state"] == "started")
     start = time.monotonic()
     stack.compose("stop", "worker")
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 20, "six seconds, and not until Docker kills it after thirty"
     assert (ask(job).json["state"], ask(job).json["error"]["cause"]) == (
         "failed",
         "Its worker was shut down while it ran.",
