@@ -30,15 +30,16 @@ TRACEBACK = f"Traceback (most recent call last):\n  File 'jobs.py', line 1\nValu
 expect.set_options(timeout=15_000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def files_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of the file store, one for all these tests."""
+    """The folder of the file store, one for all tests of a file."""
     return str(tmp_path_factory.mktemp("files"))
 
 
-@pytest.fixture(scope="session")
+# Not for longer: it looks for lost jobs once a second, on a Valkey that other tests use, too.
+@pytest.fixture(scope="module")
 def live_server(valkey: str, files_url: str) -> Iterator[str]:
-    """The URL of the real server, one for all these tests."""
+    """The URL of the real server, one for all tests of a file."""
     with server(free_port(), valkey, FILES_URL=files_url, MAX_UPLOAD_MB="5") as url:
         yield url
 
