@@ -326,7 +326,7 @@ return {new and 1 or 0, look({'', '', id})}
 
 
 # RQ's own workers and commands do not know of the index: this looks at what they may have changed, the jobs that waited
-# longest, and those that run.
+# longest, and those that run. What has expired goes too, so that little is left for whoever looks next.
 _CATCH_UP = _script(
     LIBRARY
     + """
