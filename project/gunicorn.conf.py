@@ -3,6 +3,8 @@
 import os
 from typing import Any
 
+from launchpad.worker import abandoned
+
 # Requests are short and wait for Redis: threads do, and a second process goes on where one is stuck. There are many
 # of them because each slow upload keeps one.
 workers = 2
@@ -31,6 +33,6 @@ forwarded_allow_ips = ""
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let each process look for lost jobs: after `docker kill` of the only worker, nobody else would."""
-    if board := worker.wsgi.extensions.get("board"):  # the benchmarks serve others with these settings, too
-        board.watch()
+    """Let each process look for abandoned jobs: after `docker kill` of the only worker, nobody else would."""
+    if state := worker.wsgi.extensions.get("launchpad"):  # the dashboard and the benchmarks have these settings, too
+        abandoned.watch(state.manager.redis)

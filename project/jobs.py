@@ -18,10 +18,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from launchpad.catalog import job
-from launchpad.files import File, UploadedFile
-from launchpad.progress import progress
-from launchpad.results import Image, Table
+from launchpad import File, Image, Table, UploadedFile, job, progress
 
 
 @job(timeout=2 * 3600)

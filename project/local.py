@@ -24,7 +24,7 @@ from launchpad.settings import Settings
 
 # The same words as in docker-compose-development.yml.
 WORKER = """
-    rq worker --with-scheduler --worker-class worker.ForkingWorker --job-class launchpad.index.Job
+    rq worker --with-scheduler --worker-class worker.ForkingWorker --job-class launchpad.queue.job.Job
     --connection-class worker.WorkerRedis --serializer json
     --worker-ttl 30 --job-monitoring-interval 5 --maintenance-interval 10 default
 """

@@ -15,8 +15,8 @@ from table import Table
 from tqdm import tqdm
 
 from helpers import polls
-from launchpad import progress
-from launchpad.index import Job
+from launchpad.functions import progress
+from launchpad.queue.job import Job
 from launchpad.settings import Settings
 from server import create_app
 from test_index import seed
@@ -65,15 +65,15 @@ def trips(stage: Stage, table: Table) -> None:
     stage.redis.flushall()
     seed(stage.redis, 2000)
     app = create_app(Settings(redis_url=stage.url(), files_url=str(stage.folder / "files")))
-    board, client = app.extensions["board"], app.test_client()
-    job = Job.create("jobs.wait", connection=board.redis, serializer="json")
+    manager, client = app.extensions["launchpad"].manager, app.test_client()
+    job = Job.create("jobs.wait", connection=manager.redis, serializer="json")
     job.save()
     progress.report_to(job)
     bar = progress.progress(total=9)
     actions: dict[str, Callable[[], Any]] = {
         "a launch": lambda: client.post("/api/jobs", json={"function": "wait", "arguments": {}}),
         "the status of a job": lambda: client.get("/api/jobs/job-1"),
-        "the status of 1,100 jobs": lambda: board.many([f"job-{i}" for i in range(1100)]),
+        "the status of 1,100 jobs": lambda: manager.many([f"job-{i}" for i in range(1100)]),
         "the list": lambda: client.get("/api/jobs"),
         "the page": lambda: client.get("/"),
         "an update of progress": lambda: (bar.update(), progress.save()),
@@ -81,12 +81,12 @@ def trips(stage: Stage, table: Table) -> None:
     rows = {}
     for name, action in actions.items():
         action()  # connects
-        app.extensions["answers"]._forget()
+        app.extensions["launchpad"].cache._forget()
         with counted() as sent:
             action()
         rows[name] = [len(sent)]
     progress.report_to(None)
-    board.redis.close()
+    manager.redis.close()
     table.add("Round trips to Redis", rows, compared=False)
 
 

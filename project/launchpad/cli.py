@@ -16,12 +16,12 @@ from flask.cli import ScriptInfo
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from tqdm import tqdm
 
-from launchpad.board import Board, JobNotFound, QueueFull
-from launchpad.catalog import Function, InvalidArguments
-from launchpad.estimate import place
-from launchpad.forms import Field, as_text
-from launchpad.store import BLOCK
-from launchpad.uploads import Upload
+from launchpad.functions.catalog import Function, InvalidArguments
+from launchpad.functions.forms import Field, as_text
+from launchpad.queue.estimates import place
+from launchpad.queue.manager import JobManager, JobNotFound, QueueFull
+from launchpad.storage import BLOCK
+from launchpad.web.uploads import Upload
 
 POLL = 0.3  # seconds between two looks at a job
 WAITING = ("queued", "scheduled", "deferred")
@@ -33,11 +33,11 @@ class Launch(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the functions, in the order of their definition."""
-        return [name.replace("_", "-") for name in _app(ctx).extensions["board"].functions]
+        return [name.replace("_", "-") for name in _app(ctx).extensions["launchpad"].functions]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Make the command of a function; its name may also be typed as it is in `jobs.py`."""
-        function = _app(ctx).extensions["board"].functions.get(cmd_name.replace("-", "_"))
+        function = _app(ctx).extensions["launchpad"].functions.get(cmd_name.replace("-", "_"))
         return _command(_app(ctx), function) if function else None
 
 
@@ -84,14 +84,14 @@ def _run(app: Flask, function: Function, /, _follow: bool, **options: Any) -> No
     """Launch a job, and follow it if that is wanted. Whatever goes wrong is told in one line."""
     given = {name: value for name, value in options.items() if value not in (None, ())}
     form = {name: [*value] if isinstance(value, tuple) else [value] for name, value in given.items()}
-    board: Board = app.extensions["board"]
+    manager: JobManager = app.extensions["launchpad"].manager
     try:
         with ExitStack() as stack:
-            most = app.extensions["settings"].max_upload_mb
-            texts = {name: [_text(board, most, stack, value) for value in values] for name, values in form.items()}
-            job, _ = board.launch(function.name, function.parse_form(texts))
+            most = app.extensions["launchpad"].settings.max_upload_mb
+            texts = {name: [_text(manager, most, stack, value) for value in values] for name, values in form.items()}
+            job, _ = manager.launch(function.name, function.parse_form(texts))
         if _follow:
-            _follow_to_its_end(board, job, app.extensions["settings"].server_port)
+            _follow_to_its_end(manager, job, app.extensions["launchpad"].settings.server_port)
         else:
             click.echo(job["id"])
     except InvalidArguments as error:
@@ -102,11 +102,11 @@ def _run(app: Flask, function: Function, /, _follow: bool, **options: Any) -> No
         raise click.ClickException(f"Redis cannot be reached: {error}") from None
 
 
-def _text(board: Board, most: int, stack: ExitStack, value: Any) -> Any:
+def _text(manager: JobManager, most: int, stack: ExitStack, value: Any) -> Any:
     """Write a value as a form has it; a file (`most` in MB) is uploaded, and removed again unless a job takes it."""
     if not hasattr(value, "read"):
         return as_text(value)
-    upload = Upload(board.files, Path(value.name).name)
+    upload = Upload(manager.files, Path(value.name).name)
     stack.callback(upload.discard)
     rest = most * 1024**2
     try:
@@ -116,19 +116,19 @@ def _text(board: Board, most: int, stack: ExitStack, value: Any) -> Any:
                 raise click.ClickException(f"{value.name} is larger than {most} MB: set MAX_UPLOAD_MB.")
             upload.write(data)
         upload.seek(0)
-    except board.files.failures as error:
+    except manager.files.failures as error:
         raise click.ClickException(f"The file store (FILES_URL) cannot be reached, or is full: {error}") from None
     return upload.received()
 
 
-def _follow_to_its_end(board: Board, job: dict[str, Any], port: int) -> None:
+def _follow_to_its_end(manager: JobManager, job: dict[str, Any], port: int) -> None:
     """Show a job until it has ended, and print its result or raise its failure. Ctrl-C ends only this."""
     click.echo(f"Job {job['id']}", err=True)
     try:
         with Bar(job) as bar:
             while job["state"] in (*WAITING, "started") or not bar.complete:
                 time.sleep(POLL)
-                job = _look_again(board, bar, job)
+                job = _look_again(manager, bar, job)
     except KeyboardInterrupt:
         url = f"http://127.0.0.1:{port}/api/jobs/{job['id']}/stop"
         click.echo(f"It goes on. Stop it on its page or with: curl -X POST {url}", err=True)
@@ -150,10 +150,10 @@ def _print_result(result: dict[str, Any], port: int) -> None:
             click.echo(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def _look_again(board: Board, bar: "Bar", job: dict[str, Any]) -> dict[str, Any]:
+def _look_again(manager: JobManager, bar: "Bar", job: dict[str, Any]) -> dict[str, Any]:
     try:
-        job = board.get(job["id"])
-        bar.print_log(board.log(job["id"], bar.printed))
+        job = manager.get(job["id"])
+        bar.print_log(manager.log(job["id"], bar.printed))
         bar.show(job)
     except (ConnectionError, TimeoutError):  # the job outlives an outage of Redis, and so do we
         bar.show(job, "Redis cannot be reached; trying again")

@@ -28,7 +28,7 @@ from helpers import (
     start_chromium,
     wait_until,
 )
-from launchpad.board import Board
+from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
 from server import create_app
 
@@ -107,15 +107,15 @@ def client(app: Flask) -> Iterator[FlaskClient]:
     """A client of the web application, in this process."""
     with app.test_client() as client:
         yield client
-    app.extensions["board"].redis.close()
+    app.extensions["launchpad"].manager.redis.close()
 
 
 @pytest.fixture
-def board(app: Flask) -> Iterator[Board]:
-    """The board of the web application."""
-    board: Board = app.extensions["board"]
-    yield board
-    board.redis.close()
+def manager(app: Flask) -> Iterator[JobManager]:
+    """The manager of the web application."""
+    manager: JobManager = app.extensions["launchpad"].manager
+    yield manager
+    manager.redis.close()
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import sys
 import threading
 import time
 
-from launchpad import kept_horse
-from launchpad.catalog import job
-from launchpad.progress import progress
+from launchpad.functions.catalog import job
+from launchpad.functions.progress import progress
+from launchpad.worker import warm
 
 MB = 1024**2
 kept = []
@@ -28,7 +28,7 @@ def alone() -> int:
 @job()
 def retire(after: int) -> int:
     """Let this process run so many jobs, this one among them."""
-    kept_horse.JOBS = after
+    warm.JOBS = after
     return os.getpid()
 
 

@@ -2,8 +2,8 @@
 
 import time
 
-from launchpad.catalog import job
-from launchpad.progress import progress
+from launchpad.functions.catalog import job
+from launchpad.functions.progress import progress
 
 
 @job()

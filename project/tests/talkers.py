@@ -13,7 +13,7 @@ import warnings
 
 from rq import get_current_job
 
-from launchpad.catalog import job
+from launchpad.functions.catalog import job
 
 FORK = multiprocessing.get_context("fork")
 

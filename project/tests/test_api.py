@@ -14,8 +14,8 @@ from redis import Redis
 from werkzeug.test import TestResponse
 
 from helpers import wait_until
-from launchpad.board import Board
-from launchpad.index import STATES
+from launchpad.queue.index import STATES
+from launchpad.queue.manager import JobManager
 
 TEXT = "\n".join(topics.values())
 
@@ -255,12 +255,12 @@ def test_jobs_are_searched(client: FlaskClient) -> None:
     assert [job["arguments"]["num_iterations"] for job in client.get("/api/jobs?q=7").json["jobs"]] == [7]
 
 
-def test_what_has_not_changed_is_not_sent_again(client: FlaskClient, board: Board) -> None:
+def test_what_has_not_changed_is_not_sent_again(client: FlaskClient, manager: JobManager) -> None:
     id = launch(client, num_iterations=1).json["id"]
     for path in ("/api/jobs", f"/api/jobs?id={id}", f"/api/jobs/{id}", "/api/functions"):
         tag = client.get(path).headers["ETag"]
         for known in (tag, f"W/{tag}", f'"other", {tag}'):
             again = client.get(path, headers={"If-None-Match": known})
             assert (again.status_code, again.data) == (304, b"")
-    board.delete(id)
+    manager.delete(id)
     assert client.get("/api/jobs", headers={"If-None-Match": tag}).status_code == 200

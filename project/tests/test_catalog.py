@@ -10,7 +10,7 @@ import pytest
 from pydantic import Field
 
 import jobs
-from launchpad.catalog import Function, InvalidArguments, collect, job
+from launchpad.functions.catalog import Function, InvalidArguments, collect, job
 
 
 def decorated(function: Any, **options: Any) -> Function:

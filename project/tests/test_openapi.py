@@ -27,8 +27,8 @@ from werkzeug.test import TestResponse
 
 import jobs
 from helpers import free_port
-from launchpad.catalog import Function, collect, job
-from launchpad.files import UploadedFile
+from launchpad.functions.catalog import Function, collect, job
+from launchpad.functions.files import UploadedFile
 from launchpad.settings import Settings
 from server import create_app
 
@@ -83,7 +83,7 @@ FUNCTIONS = collect(sys.modules[__name__])
 def application(functions: Mapping[str, Function] = FUNCTIONS, **settings: Any) -> Flask:
     """The application with a login, and with the functions of this module in place of those of jobs.py."""
     app = create_app(Settings(login_username=LOGIN[0], login_password=LOGIN[1], **settings))
-    app.extensions["board"].functions = functions
+    app.extensions["launchpad"].manager.functions = functions
     return app
 
 
@@ -147,7 +147,7 @@ def test_every_answer_is_as_described(case: Case, app: Flask) -> None:
 def test_every_answer_to_what_follows_a_launch_is_as_described(app: Flask) -> None:
     class Workflow(api.as_state_machine()):
         def setup(self) -> None:
-            app.extensions["board"].redis.flushall()
+            app.extensions["launchpad"].manager.redis.flushall()
 
         def get_call_kwargs(self, case: Case) -> dict[str, Any]:
             return {"app": app}

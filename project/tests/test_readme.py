@@ -27,13 +27,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from helpers import PROJECT, answers, free_port, wait_until
-from launchpad import shipper
-from launchpad.catalog import job
-from launchpad.files import File, UploadedFile
-from launchpad.progress import progress
-from launchpad.results import MAX_RESULT, MAX_ROWS, Image, Table, result_of
-from launchpad.scheduler import SWEEP
-from launchpad.store import ABANDONED
+from launchpad.functions.catalog import job
+from launchpad.functions.files import File, UploadedFile
+from launchpad.functions.progress import progress
+from launchpad.functions.results import MAX_RESULT, MAX_ROWS, Image, Table, result_of
+from launchpad.storage import ABANDONED
+from launchpad.worker import log_collector
+from launchpad.worker.scheduler import SWEEP
 from local import LocalSettings
 
 ROOT = PROJECT.parent
@@ -163,8 +163,8 @@ def test_the_numbers_are_those_of_the_source() -> None:
     for number, words in (
         (MAX_ROWS, "up to {:,} rows"),
         (MAX_RESULT // 1024**2, "JSON above {} MB"),
-        (shipper.LINES, "newest {:,} lines"),
-        (shipper.LONG, "more than {:,} characters"),
+        (log_collector.LINES, "newest {:,} lines"),
+        (log_collector.LONG, "more than {:,} characters"),
     ):
         assert words.format(number) in README, words
     assert ABANDONED + SWEEP < 1.2 * 3600, "about an hour"

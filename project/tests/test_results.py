@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from vega_datasets import local_data
 
 import jobs
-from launchpad import files
-from launchpad.files import File
-from launchpad.results import MAX_COLUMNS, MAX_RESULT, MAX_ROWS, Image, Table, result_of
-from launchpad.store import Store
+from launchpad.functions import files
+from launchpad.functions.files import File
+from launchpad.functions.results import MAX_COLUMNS, MAX_RESULT, MAX_ROWS, Image, Table, result_of
+from launchpad.storage import Store
 
 PNG = jobs.png(1, [b"\xff"])
 SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'

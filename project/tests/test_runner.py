@@ -12,10 +12,10 @@ import pytest
 from redis import Redis
 
 import jobs
-from launchpad import progress as progress_module
-from launchpad.index import Job
-from launchpad.progress import progress
-from launchpad.runner import run
+from launchpad.functions import progress as progress_module
+from launchpad.functions.progress import progress
+from launchpad.queue.job import Job
+from launchpad.worker.runner import run
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def test_a_login_is_asked_for_everywhere_but_at_the_health_check(settings: Setti
     login = {"login_username": "ada", "login_password": "pass:wörd"}
     client = create_app(settings.model_copy(update=login)).test_client()
     assert client.get("/healthz").status_code == 200
-    for path in ("/", "/api/jobs", "/api/functions", "/static/style.css"):
+    for path in ("/", "/api/jobs", "/api/functions", "/static/launchpad/style.css"):
         answer = client.get(path)
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"].startswith("Basic")

@@ -10,8 +10,8 @@ from rq.command import send_stop_job_command
 
 import rovers
 from helpers import PROJECT, functions_of, process, wait_until, worker_of
-from launchpad.board import Board
-from launchpad.catalog import collect
+from launchpad.functions.catalog import collect
+from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
 
 STEPS = {
@@ -24,10 +24,10 @@ STEPS = {
 def test_a_worker_that_is_told_to_end_before_a_job_has_begun_ends_it_in_time(
     app: Flask, settings: Settings, redis_url: str, files_url: str, tmp_path: Path, kind: str, step: str
 ) -> None:
-    board = Board(settings, collect(rovers))
+    manager = JobManager(settings, collect(rovers))
     if step == "_hand":  # which takes a process that has run a job
-        board.launch("where", {})
-    id = board.launch("rest", {"seconds": 60})[0]["id"]
+        manager.launch("where", {})
+    id = manager.launch("rest", {"seconds": 60})[0]["id"]
     options = functions_of("rovers", tmp_path)
     with process(
         worker_of(f"late.{kind}"), REDIS_URL=redis_url, FILES_URL=files_url, LATE_STEP=step, **options
@@ -35,9 +35,9 @@ def test_a_worker_that_is_told_to_end_before_a_job_has_begun_ends_it_in_time(
         wait_until((tmp_path / "late").exists)
         worker.terminate()
         worker.wait(10)
-    assert board.get(id)["state"] == "failed"
-    assert board.get(id)["error"]["cause"] == "Its worker was shut down while it ran."
-    board.redis.close()
+    assert manager.get(id)["state"] == "failed"
+    assert manager.get(id)["error"]["cause"] == "Its worker was shut down while it ran."
+    manager.redis.close()
 
 
 @pytest.mark.parametrize("kind", STEPS)
@@ -54,16 +54,16 @@ def test_a_worker_that_is_told_to_end_while_it_logs_ends(redis_url: str, tmp_pat
 def test_a_stop_that_comes_before_a_job_has_begun_is_not_lost(
     app: Flask, settings: Settings, redis_url: str, files_url: str, tmp_path: Path, step: str
 ) -> None:
-    board = Board(settings, collect(rovers))
+    manager = JobManager(settings, collect(rovers))
     if step == "_hand":
-        board.launch("where", {})
-    id = board.launch("rest", {"seconds": 60})[0]["id"]
+        manager.launch("where", {})
+    id = manager.launch("rest", {"seconds": 60})[0]["id"]
     options = functions_of("rovers", tmp_path)
     with process(worker_of("late.Worker"), REDIS_URL=redis_url, FILES_URL=files_url, LATE_STEP=step, **options):
         wait_until((tmp_path / "late").exists)
-        send_stop_job_command(board.redis, id, "json")
-        wait_until(lambda: board.get(id)["state"] == "stopped")
-    board.redis.close()
+        send_stop_job_command(manager.redis, id, "json")
+        wait_until(lambda: manager.get(id)["state"] == "stopped")
+    manager.redis.close()
 
 
 def test_where_a_process_cannot_be_watched_each_job_is_forked() -> None:

@@ -1,15 +1,15 @@
-"""How the server launches: through the board."""
+"""How the server launches: through the manager."""
 
 import os
 
 import jobs
-from launchpad.board import Board
-from launchpad.catalog import collect
+from launchpad.functions.catalog import collect
+from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
 
-board = Board(Settings(redis_url=os.environ["REDIS_URL"], max_queued_jobs=10**6), collect(jobs))
+manager = JobManager(Settings(redis_url=os.environ["REDIS_URL"], max_queued_jobs=10**6), collect(jobs))
 
 
 def send(name: str) -> None:
     """Launch a function."""
-    board.launch(name, {})
+    manager.launch(name, {})

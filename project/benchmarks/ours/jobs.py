@@ -4,8 +4,8 @@ import os
 import signal
 import time
 
-from launchpad.catalog import job
-from launchpad.progress import progress
+from launchpad.functions.catalog import job
+from launchpad.functions.progress import progress
 
 if os.environ.get("HEAVY"):
     import pandas  # noqa: F401

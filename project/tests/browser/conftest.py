@@ -11,8 +11,8 @@ from rq.results import Result
 from stage import HOSTILE, OpenPage, Watch, server
 
 from helpers import free_port
-from launchpad.board import Board
-from launchpad.index import Job
+from launchpad.queue.job import Job
+from launchpad.queue.manager import JobManager
 
 INNER = {
     "done": 12_340_000,
@@ -65,21 +65,21 @@ def open_page(browser: Browser, live_server: str, redis_url: str) -> Iterator[Op
 
 
 @pytest.fixture
-def all_states(board: Board, redis: Redis) -> dict[str, str]:
+def all_states(manager: JobManager, redis: Redis) -> dict[str, str]:
     """A job in each state, all of them with hostile text: their ids."""
     return {
-        state: job_in(state, board, redis) for state in ("finished", "failed", "stopped", "canceled", "started")
-    } | {"queued": job_in("queued", board, redis), "scheduled": job_in("scheduled", board, redis)}
+        state: job_in(state, manager, redis) for state in ("finished", "failed", "stopped", "canceled", "started")
+    } | {"queued": job_in("queued", manager, redis), "scheduled": job_in("scheduled", manager, redis)}
 
 
-def job_in(state: str, board: Board, redis: Redis) -> str:
+def job_in(state: str, manager: JobManager, redis: Redis) -> str:
     """Make a job that is in a state, without the worker that would bring it there."""
     at = datetime.now(UTC) + timedelta(hours=1) if state == "scheduled" else None
-    id: str = board.launch("count_words", {"text": HOSTILE}, at=at)[0]["id"]
+    id: str = manager.launch("count_words", {"text": HOSTILE}, at=at)[0]["id"]
     job = Job.fetch(id, redis)
     if state in ("queued", "scheduled"):
         return id
-    board._queue.remove(job)
+    manager._queue.remove(job)
     if state != "canceled":
         job.meta = {"attempt": 2, "progress": PROGRESS}
         job.started_at = job.created_at

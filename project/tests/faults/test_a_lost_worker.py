@@ -10,7 +10,7 @@ from scene import TRUTH, Scene, Worker, both_workers, kill
 from test_server import Server
 
 from helpers import wait_until
-from launchpad.lost import LostJobs
+from launchpad.worker.abandoned import AbandonedJobs
 
 TAKEN, STARTED = "rq:queue:default:intermediate", "rq:wip:default"
 pytestmark = both_workers
@@ -73,7 +73,7 @@ def test_scheduled_jobs_do_not_wait_for_the_lock_of_a_killed_scheduler(scene: Sc
     wait_until(lambda: scene.redis.get("rq:scheduler-lock:default"))
     kill(worker)
     at = datetime.now(UTC) + timedelta(seconds=1)
-    id = scene.board.launch("rest", {"seconds": 0}, at=at)[0]["id"]
+    id = scene.manager.launch("rest", {"seconds": 0}, at=at)[0]["id"]
     scene.start_worker()
     wait_until(lambda: scene.runs(id), TRUTH)
     assert scene.runs(id)[0].began - at.timestamp() < TRUTH
@@ -111,7 +111,7 @@ def test_a_job_whose_end_a_crashed_redis_has_forgotten_is_found(scene: Scene, wo
 def given_up(scene: Scene, id: str) -> str:
     """Give up a job that runs, as if the worker's network had been cut; answers what was given up."""
     [key] = wait_until(lambda: scene.redis.zrange(STARTED, 0, -1))
-    LostJobs(scene.redis).give_up(key.decode())
+    AbandonedJobs(scene.redis).give_up(key.decode())
     assert scene.state(id) in ("failed", "queued")
     return str(key.decode())
 
@@ -130,5 +130,5 @@ def test_what_was_given_up_and_runs_again_is_not_given_up_by_another_one_too(sce
     wait_until(lambda: scene.runs(id))
     key = given_up(scene, id)
     wait_until(lambda: len(scene.runs(id)) == 2)
-    LostJobs(scene.redis).give_up(key)
+    AbandonedJobs(scene.redis).give_up(key)
     assert scene.wait_for(id)["attempt"] == 2

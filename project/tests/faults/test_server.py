@@ -18,8 +18,8 @@ import pytest
 from scene import FULL, TRUTH, Scene, Worker, children_of
 
 from helpers import answers, below, free_port, polls, wait_until
-from launchpad.index import Job
-from launchpad.store import Store
+from launchpad.queue.job import Job
+from launchpad.storage import Store
 
 CSV = b"name,born\n" + b"Ada,1815\n" * 20_000
 
@@ -70,7 +70,7 @@ def server(scene: Scene) -> Server:
 def stored(scene: Scene) -> set[str]:
     """The folders in the file store, after it was swept of all that belongs to no job."""
     store = Store(scene.settings.files_url)
-    store.sweep(lambda ids: [Job.exists(id, scene.board.redis) for id in ids], abandoned=0)
+    store.sweep(lambda ids: [Job.exists(id, scene.manager.redis) for id in ids], abandoned=0)
     return {path.name for path in Path(scene.settings.files_url).iterdir()}
 
 
@@ -136,10 +136,10 @@ def test_a_killed_server_loses_no_job_and_leaves_no_file_of_an_upload(
         uploader.join()
     ids = set(accepted.values())
     assert len(ids) == len(accepted)
-    wait_until(lambda: scene.ended() == scene.board.page()["total"], 120)
+    wait_until(lambda: scene.ended() == scene.manager.page()["total"], 120)
     scene.check(list(ids))
     assert {scene.state(id) for id in ids} == {"finished"}
-    total = scene.board.page()["total"]
+    total = scene.manager.page()["total"]
     assert total - len(ids) in (0, 1), "the last one, whose answer nobody has heard"
     assert len(stored(scene)) == total
     print(f"{kill}: {len(ids)} uploads accepted; it answered again after at most {longest:.1f} s")
@@ -154,7 +154,7 @@ def test_a_server_that_is_killed_in_the_midst_of_an_upload_leaves_nothing_of_it(
     server.kill_and_start()
     assert len(list(files.iterdir())) == 1
     assert stored(scene) == set()
-    assert scene.board.page()["total"] == 0
+    assert scene.manager.page()["total"] == 0
 
 
 def test_slow_clients_do_not_block_others(scene: Scene, server: Server, drip: Any) -> None:

@@ -11,10 +11,10 @@ from scene import FULL, Scene
 from test_redis import Server
 
 from helpers import wait_until
-from launchpad.board import Board
-from launchpad.catalog import collect
-from launchpad.index import Job
-from launchpad.store import Store
+from launchpad.functions.catalog import collect
+from launchpad.queue.job import Job
+from launchpad.queue.manager import JobManager
+from launchpad.storage import Store
 
 JOBS = 10_000 if FULL else 1000
 MB = 1024**2
@@ -48,10 +48,10 @@ def processes(scene: Scene) -> dict[int, int]:
     return found
 
 
-def run(scene: Scene, board: Board, server: Server, number: int) -> None:
+def run(scene: Scene, manager: JobManager, server: Server, number: int) -> None:
     """Run so many jobs, asked for as by a page, and wait until they have expired."""
     for i in range(number):
-        board.launch("leave", {"number": i})
+        manager.launch("leave", {"number": i})
         if i % 20 == 0:
             assert server.status("/api/jobs")[0] == server.status("/")[0] == 200
     wait_until(lambda: scene.redis.llen("rq:queue:default") == 0, 900)
@@ -65,14 +65,14 @@ def run(scene: Scene, board: Board, server: Server, number: int) -> None:
 
 
 def test_after_many_jobs_that_have_expired_all_is_where_it_was(scene: Scene) -> None:
-    server, board = Server(scene), Board(scene.settings, collect(soaking))
+    server, manager = Server(scene), JobManager(scene.settings, collect(soaking))
     for _ in range(3):
         scene.start_worker()
-    run(scene, board, server, 100)  # so that all have imported and connected what they need
+    run(scene, manager, server, 100)  # so that all have imported and connected what they need
     before = measure(scene)
-    run(scene, board, server, JOBS)
+    run(scene, manager, server, JOBS)
     after = measure(scene)
-    board.redis.close()
+    manager.redis.close()
     grown = {pid: (bytes - before.processes.get(pid, 0)) / MB for pid, bytes in after.processes.items()}
     growth = (after.redis - before.redis) / MB
     print(f"{JOBS} jobs: Redis {growth:+.2f} MB, processes {max(grown.values()):+.1f} MB at most")

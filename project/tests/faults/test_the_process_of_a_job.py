@@ -41,7 +41,7 @@ def test_however_a_process_ends_its_job_fails_within_a_second_and_the_next_one_b
         assert scene.cause(id) == CAUSES[how]
         scene.check([id, following])
         if how == "a segfault":
-            wait_until(lambda: any("in end_by" in line["text"] for line in scene.board.log(id, 0)["lines"]))
+            wait_until(lambda: any("in end_by" in line["text"] for line in scene.manager.log(id, 0)["lines"]))
         return max(noticed, scene.runs(following)[0].began) - run.began
 
     for how in CAUSES:
@@ -52,8 +52,8 @@ def test_however_a_process_ends_its_job_fails_within_a_second_and_the_next_one_b
 def test_the_children_of_a_killed_job_end_with_it(scene: Scene, worker: Worker) -> None:
     id = scene.launch("leave_a_child")
     scene.wait_for(id, "failed")
-    wait_until(lambda: scene.board.log(id, 0)["lines"])
-    [line] = scene.board.log(id, 0)["lines"]
+    wait_until(lambda: scene.manager.log(id, 0)["lines"])
+    [line] = scene.manager.log(id, 0)["lines"]
     wait_until(lambda: not runs_still(int(line["text"])))
 
 
@@ -72,14 +72,14 @@ def test_a_job_has_no_second_life_when_only_its_worker_is_killed(scene: Scene, w
         else:
             wait_until(lambda id=id: len(scene.runs(id)) == 2, TRUTH)
             assert scene.runs(id)[1].pid == horse_of(worker)
-            scene.board.stop(id)
+            scene.manager.stop(id)
             scene.wait_for(id, "stopped")
 
 
 def test_the_children_of_a_job_end_with_its_killed_worker_and_hide_nothing(scene: Scene, worker: Worker) -> None:
     id = scene.launch("have_children")
-    wait_until(lambda: scene.board.log(id, 0)["lines"])
-    children = [int(pid) for pid in scene.board.log(id, 0)["lines"][0]["text"].split()]
+    wait_until(lambda: scene.manager.log(id, 0)["lines"])
+    children = [int(pid) for pid in scene.manager.log(id, 0)["lines"][0]["text"].split()]
     assert all(map(runs_still, children))
     worker.kill()
     wait_until(lambda: not any(map(runs_still, children)))
@@ -101,5 +101,5 @@ def test_a_job_that_takes_too_long_fails_and_says_so_whatever_it_does(scene: Sce
         hard = how in ("a call of C", "except, and go on")
         assert lasted(job) < 2 + (GRACE + 5 if hard else 0) + 4, how
     scene.check(list(ids.values()))
-    log = [line["text"] for line in scene.board.log(ids["a call of C"], 0)["lines"]]
+    log = [line["text"] for line in scene.manager.log(ids["a call of C"], 0)["lines"]]
     assert any("in sum_for_ever" in line for line in log), "the log tells where it was"

@@ -12,8 +12,8 @@ from itertools import count, repeat
 
 from rq import get_current_job
 
-from launchpad.catalog import job
-from launchpad.progress import progress
+from launchpad.functions.catalog import job
+from launchpad.functions.progress import progress
 
 MB = 1024**2
 

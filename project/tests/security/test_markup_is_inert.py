@@ -16,9 +16,10 @@ from rq.job import JobStatus
 from rq.results import Result
 
 from helpers import PROJECT, WORKER, answers, free_port, functions_of, process, wait_until
-from launchpad.board import Board
-from launchpad.index import STATES, Job
-from launchpad.store import Store
+from launchpad.queue.index import STATES
+from launchpad.queue.job import RUN, Job
+from launchpad.queue.manager import JobManager
+from launchpad.storage import Store
 
 ATTACK = (
     """"><img src=x onerror="window.attacked=1"><script>window.attacked=1</script><svg onload="window.attacked=1">'"""
@@ -26,9 +27,9 @@ ATTACK = (
 JOBS = f"""
 from typing import Annotated, Literal
 from pydantic import Field
-from launchpad.catalog import job
-from launchpad.progress import progress
-from launchpad.results import File, Table
+from launchpad.functions.catalog import job
+from launchpad.functions.progress import progress
+from launchpad.functions.results import File, Table
 
 ATTACK = {ATTACK!r}
 
@@ -100,12 +101,12 @@ def look(page: Page, url: str, expected: str) -> None:
 
 
 def test_hostile_functions_arguments_results_logs_and_errors_are_shown_as_text(
-    page: Page, urls: tuple[str, str], board: Board
+    page: Page, urls: tuple[str, str], manager: JobManager
 ) -> None:
     server, dashboard = urls
     done, failed = launch(server), launch(server, choice="fail")
-    wait_until(lambda: [board.get(id)["state"] for id in (done, failed)] == ["finished", "failed"], 60)
-    assert ATTACK in json.dumps(board.log(done, 0)["lines"]).replace('\\"', '"')
+    wait_until(lambda: [manager.get(id)["state"] for id in (done, failed)] == ["finished", "failed"], 60)
+    assert ATTACK in json.dumps(manager.log(done, 0)["lines"]).replace('\\"', '"')
     for path in ("/", "/launch/hostile", f"/launch/hostile?text={quote(ATTACK)}", f"/jobs/{done}", f"/jobs/{failed}",
                  f"/?q={quote(ATTACK)}", "/?function=hostile", f"/launch/{quote(ATTACK, safe='')}"):  # fmt: skip
         look(page, server + path, "<script>window.attacked=1" if "launch" not in path else "Launchpad")
@@ -114,11 +115,11 @@ def test_hostile_functions_arguments_results_logs_and_errors_are_shown_as_text(
 
 
 def test_a_file_of_a_job_runs_nothing_in_our_origin(
-    page: Page, urls: tuple[str, str], board: Board, files_url: str
+    page: Page, urls: tuple[str, str], manager: JobManager, files_url: str
 ) -> None:
     server, _ = urls
     id = launch(server)
-    wait_until(lambda: board.get(id)["state"] == "finished", 60)
+    wait_until(lambda: manager.get(id)["state"] == "finished", 60)
     for name, data in (
         ("evil.svg", SVG),
         ("evil.html", HTML),
@@ -136,7 +137,7 @@ def test_a_file_of_a_job_runs_nothing_in_our_origin(
     other.goto(f"{folder}/evil.svg")
     assert other.locator("svg").get_attribute("id") is None, "its script has run"
     assert other.evaluate("self.origin") == "null"
-    assert board.page()["total"] == 1
+    assert manager.page()["total"] == 1
 
     def without_policy(route: Route) -> None:
         headers = {k: v for k, v in route.fetch().headers.items() if k != "content-security-policy"}
@@ -145,7 +146,7 @@ def test_a_file_of_a_job_runs_nothing_in_our_origin(
     other.route("**/evil.svg", without_policy)
     other.goto(f"{folder}/evil.svg")
     assert other.locator("svg").get_attribute("id") == "ran", "it would run if it were served as it is"
-    wait_until(lambda: board.page()["total"] == 2)
+    wait_until(lambda: manager.page()["total"] == 2)
     other.close()
 
 
@@ -165,19 +166,19 @@ ODD: list[Any] = [
 
 
 def test_no_page_of_the_dashboard_is_blank_whatever_a_job_is(
-    page: Page, urls: tuple[str, str], board: Board, redis: Redis
+    page: Page, urls: tuple[str, str], manager: JobManager, redis: Redis
 ) -> None:
     _, dashboard = urls
     jobs = [Job.fetch(id, redis) for id in [launch(urls[0]) for _ in range(2)]]
-    wait_until(lambda: board.page()["counts"]["finished"] == 2, 60)
+    wait_until(lambda: manager.page()["counts"]["finished"] == 2, 60)
     for state in STATES:
-        job = Job.create("launchpad.runner.run", args=["jobs", "hostile", {}], connection=redis, origin="default",
+        job = Job.create(RUN, args=["jobs", "hostile", {}], connection=redis, origin="default",
                          depends_on=[jobs[0].id, "gone"], description=ATTACK, meta={"note": ATTACK})  # fmt: skip
         job.save()
         job.set_status(JobStatus(state))
         jobs.append(job)
     for value in ODD:
-        job = Job.create("launchpad.runner.run", connection=redis, origin="default", description=f"odd {ATTACK}")
+        job = Job.create("launchpad.worker.runner.run", connection=redis, origin="default", description=f"odd {ATTACK}")
         job.save()
         job.set_status(JobStatus.FINISHED)
         Result.create(job, Result.Type.SUCCESSFUL, 600, return_value=value)

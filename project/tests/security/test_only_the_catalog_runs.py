@@ -15,12 +15,12 @@ from redis import Redis
 from rq.results import Result
 
 from helpers import PROJECT, WORKER, process, wait_until
-from launchpad.board import Board
-from launchpad.index import RUN, Job
+from launchpad.queue.job import RUN, Job
+from launchpad.queue.manager import JobManager
 
 EVIL = """
 import pathlib
-from launchpad.catalog import job
+from launchpad.functions.catalog import job
 
 pathlib.Path({path!r}).mkdir(exist_ok=True)
 
@@ -68,9 +68,9 @@ def listening() -> Iterator[tuple[str, list[str]]]:
         thread.join()
 
 
-def write(redis: Redis, board: Board, call: Any, **fields: Any) -> str:
+def write(redis: Redis, manager: JobManager, call: Any, **fields: Any) -> str:
     """Launch a job, and change in Redis what it calls."""
-    id: str = board.launch("wait", {"num_iterations": 1})[0]["id"]
+    id: str = manager.launch("wait", {"num_iterations": 1})[0]["id"]
     redis.hset(Job.key_for(id), mapping={"data": zlib.compress(json.dumps(call).encode())} | fields)
     return id
 
@@ -89,8 +89,13 @@ CALLS: dict[str, Callable[[Path], Any]] = {
     "a decorated one": lambda _: ["evil.launch", None, [], {}],
     "a method of an instance": lambda _: ["format", "{0}", ["x"], {}],
     "a function of jobs, without the runner": lambda _: ["jobs.wait", None, [1], {}],
-    "another function of the runner": lambda _: ["launchpad.runner.import_module", None, ["evil"], {}],
-    "the runner through another name": lambda _: ["launchpad.runner.run.__call__", None, ["evil", "launch", {}], {}],
+    "another function of the runner": lambda _: ["launchpad.worker.runner.import_module", None, ["evil"], {}],
+    "the runner through another name": lambda _: [
+        "launchpad.worker.runner.run.__call__",
+        None,
+        ["evil", "launch", {}],
+        {},
+    ],
     "the runner with os": lambda trace: [RUN, None, ["os", "system", {"command": touch(trace)[0]}], {}],
     "the runner with another module": lambda _: [RUN, None, ["evil", "launch", {}], {}],
     "the runner with an undecorated function": lambda _: [RUN, None, ["jobs", "open_csv", {"file": "/etc/passwd"}], {}],
@@ -104,13 +109,13 @@ CALLS: dict[str, Callable[[Path], Any]] = {
 
 
 def test_a_job_that_names_anything_but_a_function_of_jobs_fails_and_says_why(
-    board: Board, redis: Redis, evil: Path, environ: dict[str, str]
+    manager: JobManager, redis: Redis, evil: Path, environ: dict[str, str]
 ) -> None:
-    ids = {name: write(redis, board, call(evil)) for name, call in CALLS.items()}
+    ids = {name: write(redis, manager, call(evil)) for name, call in CALLS.items()}
     with process(WORKER, **environ):
-        wait_until(lambda: board.page()["counts"]["failed"] == len(ids), 60)
+        wait_until(lambda: manager.page()["counts"]["failed"] == len(ids), 60)
     for name, id in ids.items():
-        cause = board.get(id)["error"]["cause"]
+        cause = manager.get(id)["error"]["cause"]
         print(f"{name}: {cause}")
         assert re.search("is not run: only functions|has no function|validation error|cannot be read", cause), name
 
@@ -120,35 +125,37 @@ CALLBACKS = {f"{kind}_callback_name": "evil.call" for kind in ("success", "failu
 
 @pytest.mark.parametrize("end", ["finished", "failed", "stopped"])
 def test_no_callback_no_webhook_and_no_repetition_follows_a_job(
-    board: Board, redis: Redis, environ: dict[str, str], end: str
+    manager: JobManager, redis: Redis, environ: dict[str, str], end: str
 ) -> None:
     arguments = {"num_iterations": {"finished": 1, "failed": -1, "stopped": 60}[end]}
     with listening() as (url, asked):
         webhooks = [{"url": f"{url}{state}", "job_status": state, "method": "POST"} for state in ("finished", "failed")]
         more = {"webhooks": json.dumps(webhooks), "repeats_left": 3, "repeat_intervals": "[0]"}
-        id = write(redis, board, [RUN, None, ["jobs", "wait", arguments], {}], **CALLBACKS, **more)
+        id = write(redis, manager, [RUN, None, ["jobs", "wait", arguments], {}], **CALLBACKS, **more)
         with process(WORKER, **environ):
             if end == "stopped":
-                wait_until(lambda: board.get(id)["state"] == "started")
-                board.stop(id)
-            wait_until(lambda: board.get(id)["state"] == end)
-            after = board.launch("wait", {"num_iterations": 1})[0]["id"]
-            wait_until(lambda: board.get(after)["state"] == "finished")
+                wait_until(lambda: manager.get(id)["state"] == "started")
+                manager.stop(id)
+            wait_until(lambda: manager.get(id)["state"] == end)
+            after = manager.launch("wait", {"num_iterations": 1})[0]["id"]
+            wait_until(lambda: manager.get(after)["state"] == "finished")
         assert asked == []
     assert redis.xlen(Result.get_key(id)) == 1
-    assert board.get(id)["state"] == end
+    assert manager.get(id)["state"] == end
 
 
-def test_no_callback_follows_a_job_whose_worker_was_lost(board: Board, redis: Redis, environ: dict[str, str]) -> None:
-    id = write(redis, board, [RUN, None, ["jobs", "wait", {"num_iterations": 60}], {}], **CALLBACKS)
+def test_no_callback_follows_a_job_whose_worker_was_lost(
+    manager: JobManager, redis: Redis, environ: dict[str, str]
+) -> None:
+    id = write(redis, manager, [RUN, None, ["jobs", "wait", {"num_iterations": 60}], {}], **CALLBACKS)
     with process(WORKER, **environ) as worker:
-        wait_until(lambda: board.get(id)["state"] == "started")
+        wait_until(lambda: manager.get(id)["state"] == "started")
         worker.kill()
     redis.zadd("rq:wip:default", dict.fromkeys(redis.zrange("rq:wip:default", 0, -1), 1))  # its time is long over
     with process(WORKER, **environ):
-        wait_until(lambda: board.get(id)["state"] == "failed", 30)
-        after = board.launch("wait", {"num_iterations": 1})[0]["id"]
-        wait_until(lambda: board.get(after)["state"] == "finished")
+        wait_until(lambda: manager.get(id)["state"] == "failed", 30)
+        after = manager.launch("wait", {"num_iterations": 1})[0]["id"]
+        wait_until(lambda: manager.get(after)["state"] == "finished")
 
 
 def test_the_trap_would_close(environ: dict[str, str], tmp_path: Path, evil: Path) -> None:

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser
 import dashboard
 import server
 from helpers import answers, free_port, process, wait_until
-from launchpad.board import Board
+from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
 
 # What browsers say of a request that comes from elsewhere. "null" is that of a sandboxed frame, a file or a redirect.
@@ -45,7 +45,7 @@ def writes(request: pytest.FixtureRequest, settings: Settings) -> Iterator[tuple
     """An application, and where it lets somebody change something."""
     app = request.param.create_app(settings)
     yield app, WRITES[request.param]
-    app.extensions["board"].redis.close()
+    app.extensions["launchpad"].manager.redis.close()
 
 
 @pytest.mark.parametrize("headers", ELSEWHERE, ids=str)
@@ -55,12 +55,12 @@ def test_a_write_from_elsewhere_is_refused(writes: tuple[Flask, tuple[str, ...]]
         assert (app.test_client().open(path, method=method, headers=headers).status_code, path) == (403, path)
 
 
-def test_every_answer_has_the_headers_that_keep_others_out(settings: Settings, board: Board) -> None:
-    id = board.launch("wait", {"num_iterations": 1})[0]["id"]
-    with board.files.open(f"{id}/out/a.svg", "wb") as file:
+def test_every_answer_has_the_headers_that_keep_others_out(settings: Settings, manager: JobManager) -> None:
+    id = manager.launch("wait", {"num_iterations": 1})[0]["id"]
+    with manager.files.open(f"{id}/out/a.svg", "wb") as file:
         file.write(b"<svg/>")
     paths = ["/", "/launch/wait", f"/jobs/{id}", f"/api/jobs/{id}", f"/api/jobs/{id}/files/a.svg", "/api/docs",
-             "/api/openapi.json", "/static/style.css", "/static/js/app.js", "/healthz", "/readyz", "/nowhere",
+             "/api/openapi.json", "/static/launchpad/style.css", "/static/launchpad/js/app.js", "/healthz", "/readyz", "/nowhere",
              "/0/view/jobs", "/0/data/queues.json", "/static/css/main.css", f"/0/view/job/{id}"]  # fmt: skip
     login = settings.model_copy(update={"login_username": "a", "login_password": "b"})
     for module, chosen, path, method in product(
@@ -78,7 +78,7 @@ def test_every_answer_has_the_headers_that_keep_others_out(settings: Settings, b
             assert "unsafe-inline" not in scripts
             assert module is dashboard or "script" not in policy, "the server's pages have no script but app.js"
             assert "Access-Control-Allow-Origin" not in seen
-        app.extensions["board"].redis.close()
+        app.extensions["launchpad"].manager.redis.close()
 
 
 @pytest.fixture
@@ -112,9 +112,9 @@ FETCH = """([url, method, mode]) => fetch(url, {method, mode, body: method === "
 
 
 def test_in_a_browser_another_site_writes_nothing_reads_nothing_and_frames_nothing(
-    browser: Browser, board: Board, redis_url: str, files_url: str, evil: str
+    browser: Browser, manager: JobManager, redis_url: str, files_url: str, evil: str
 ) -> None:
-    id = board.launch("wait", {"num_iterations": 1})[0]["id"]
+    id = manager.launch("wait", {"num_iterations": 1})[0]["id"]
     ports = {"server": free_port(), "dashboard": free_port()}
     with ExitStack() as stack:
         for name, port in ports.items():
@@ -140,5 +140,5 @@ def test_in_a_browser_another_site_writes_nothing_reads_nothing_and_frames_nothi
         wait_until(lambda: len(page.frames) >= 3)
         page.wait_for_load_state("networkidle")
         assert not [frame for frame in page.frames[1:] if "Launchpad" in frame.content() or "queue" in frame.content()]
-    [job] = board.page()["jobs"]
+    [job] = manager.page()["jobs"]
     assert (job["id"], job["state"]) == (id, "queued")

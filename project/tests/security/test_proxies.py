@@ -21,7 +21,7 @@ ORIGIN = {"Origin": "https://jobs.example"}  # of its forms, in a browser that k
 def trusting(settings: Settings, proxies: int) -> Iterator[FlaskClient]:
     app = create_app(settings.model_copy(update={"trusted_proxies": proxies}))
     yield app.test_client()
-    app.extensions["board"].redis.close()
+    app.extensions["launchpad"].manager.redis.close()
 
 
 def addresses(page: str) -> set[str]:

@@ -77,7 +77,7 @@ def test_rq_the_page_and_the_dashboard_work_and_are_never_denied_anything(settin
     apps = [server.create_app(settings), dashboard.create_app(settings)]
     everything(*(app.test_client() for app in apps), settings)
     for app in apps:
-        app.extensions["board"].redis.close()
+        app.extensions["launchpad"].manager.redis.close()
     assert admin.acl_log() == []
 
 

@@ -15,7 +15,7 @@ import test_stack
 from test_stack import ROOT, Stack, ask, docker, run, up
 
 from helpers import wait_until
-from launchpad.board import ENDED
+from launchpad.queue.manager import ENDED
 
 engine = test_stack.engine
 
@@ -30,9 +30,9 @@ RECORD = "  environment:\n    RECORD: /data/record\n"
 # Printed by a container that may ask Redis: where each job is, and in which container each worker.
 LOOK = """
 import json
-from launchpad.board import Board
+from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
-redis = Board(Settings.from_environ(), {}).redis
+redis = JobManager(Settings.from_environ(), {}).redis
 places, hosts = {}, {}
 for name in ("finished", "failed", "canceled", "scheduled", "deferred", "wip"):
     for key in redis.zrange(f"rq:{name}:default", 0, -1):

@@ -1,0 +1,59 @@
+"""The Flask extension: `Launchpad(app, jobs)` adds the page, the API and the terminal command to an app."""
+
+from types import ModuleType
+
+from flask import Flask
+
+from launchpad import cli
+from launchpad.functions.catalog import collect
+from launchpad.queue.manager import JobManager
+from launchpad.settings import Settings
+from launchpad.web import api, errors, openapi, pages, security, uploads
+from launchpad.web.blueprint import bp
+from launchpad.web.cache import ResponseCache
+from launchpad.web.state import State
+
+# What registers its views with the blueprint when it is imported.
+VIEWS = (api, errors, openapi, pages, uploads)
+
+
+class Launchpad:
+    """Adds pages, an API and a terminal command for the functions of a module to a Flask app.
+
+    Args:
+        app: the app; without it, call `init_app` later.
+        jobs: the module, or the package, with the functions that are decorated with `@job`.
+        url_prefix: the path below which all of it is, like "/tools".
+        settings: otherwise those of the environment.
+
+    Raises:
+        SystemExit: a setting of the environment is wrong.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        jobs: ModuleType | None = None,
+        *,
+        url_prefix: str = "",
+        settings: Settings | None = None,
+    ):
+        if app is not None and jobs is not None:
+            self.init_app(app, jobs, url_prefix=url_prefix, settings=settings)
+        elif app is not None or jobs is not None:
+            raise TypeError("Launchpad takes an app and the module with the functions, or neither.")
+
+    def init_app(self, app: Flask, jobs: ModuleType, *, url_prefix: str = "", settings: Settings | None = None) -> None:
+        """Do what the constructor does with an app."""
+        settings = settings or Settings.from_environ()
+        manager = JobManager(settings, collect(jobs))
+        app.extensions["launchpad"] = State(
+            settings=settings,
+            functions=manager.functions,
+            manager=manager,
+            cache=ResponseCache(manager.redis),
+            url_prefix=url_prefix.rstrip("/"),
+        )
+        security.trust_proxies(app, settings.trusted_proxies)
+        app.register_blueprint(bp, url_prefix=url_prefix.rstrip("/") or None)
+        app.cli.add_command(cli.launch)

@@ -1,0 +1,239 @@
+"""The JSON API, for scripts and for the page itself, and the health checks."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Response, jsonify, request, send_file, url_for
+from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge, UnsupportedMediaType
+
+from launchpad.functions.catalog import InvalidArguments
+from launchpad.functions.files import media_type
+from launchpad.functions.results import IMAGES
+from launchpad.queue.index import STATES
+from launchpad.queue.manager import PER_PAGE
+from launchpad.web.blueprint import bp
+from launchpad.web.errors import problem
+from launchpad.web.state import manager, state
+from launchpad.web.uploads import MAX_ARGUMENTS_BYTES, read_form
+
+MAX_PAGE = 10**9
+MAX_PER_PAGE = 200
+MAX_LINES = 10**10 - 1
+
+
+def cached(make: Callable[[], Any]) -> Response:
+    """Answer the JSON of what `make` answers, or has answered to the same question if nothing has changed since."""
+    question = f"{request.path}?".encode() + request.query_string
+    return Response(state().cache.get_or_make(question, lambda: json.dumps(make())), mimetype="application/json")
+
+
+@bp.after_request
+def _if_changed(response: Response) -> Response:
+    """Answer 304 to who has this already: a page asks again and again, and mostly nothing has changed."""
+    if request.method == "GET" and response.status_code == 200 and not response.direct_passthrough:
+        response.headers["Cache-Control"] = "no-cache"  # it asks each time
+        response.add_etag()
+        if (known := request.headers.get("If-None-Match")) == response.headers["ETag"]:
+            response.status_code = 304
+        elif known:  # a weak one, or several; it takes ten times as long
+            response.make_conditional(request)
+    return response
+
+
+@bp.get("/api/functions")
+def list_functions() -> Response:
+    """Tell the functions that can be launched, with their parameters as JSON Schema."""
+    names = ("name", "title", "description", "parameters", "timeout", "retries")
+    return jsonify(functions=[{name: getattr(f, name) for name in names} for f in manager().functions.values()])
+
+
+@bp.post("/api/jobs")
+def launch_job() -> tuple[Response, int, dict[str, str]]:
+    """Launch a job: 202 and the job; 200 and the same job for an Idempotency-Key that was used before.
+
+    Errors: 400 malformed, 404 no such function, 413, 415, 422 invalid arguments, 429 queue full,
+    503 no Redis or file store.
+    """
+    name, at, parse, given = _multipart() if request.mimetype == "multipart/form-data" else _json()
+    if name not in manager().functions:
+        raise NotFound(f"There is no function {name[:100]!r}.")
+    arguments = getattr(manager().functions[name], parse)(given)
+    job, created = manager().launch(name, arguments, request.headers.get("Idempotency-Key"), time_of(at))
+    return jsonify(job), 202 if created else 200, {"Location": url_for(".get_job", id=job["id"])}
+
+
+@bp.get("/api/jobs")
+def list_jobs() -> Response:
+    """List a page of the jobs, newest first, or those with the given ids.
+
+    Query: `id`, repeated; or `state`, `function`, `q` (words of the arguments, or how the id begins), `page` from 1,
+    `per_page` up to 200. With `function`, the counts are those of the function.
+    Errors: 400 malformed, 503 no Redis.
+    """
+    return cached(_listing)
+
+
+def _listing() -> dict[str, Any]:
+    state = request.args.get("state") or None
+    if state and state not in STATES:
+        raise BadRequest(f"state is one of {', '.join(STATES)}.")
+    page, per_page = _number("page", 1, MAX_PAGE), _number("per_page", PER_PAGE, MAX_PER_PAGE)
+    function, q = request.args.get("function") or None, request.args.get("q", "")
+    if ids := request.args.getlist("id"):
+        if len(ids) > MAX_PER_PAGE:
+            raise BadRequest(f"Up to {MAX_PER_PAGE} ids at once.")
+        return manager().many(ids, function)
+    return manager().page(state, function, q, page, per_page)
+
+
+@bp.get("/api/jobs/<id>")
+def get_job(id: str) -> Response:
+    """Tell one job. Errors: 404 no such job, 503 no Redis."""
+    return cached(lambda: manager().get(id))
+
+
+@bp.get("/api/jobs/<id>/log")
+def get_log(id: str) -> Response:
+    """Tell what a job has printed, logged and warned of, line by line, up to 2,000 lines.
+
+    Query: `after`, the number of lines that were read already: `next` of the last answer. `complete` says that the
+    job has ended and that this was all.
+    Errors: 400 malformed, 404 no such job, 503 no Redis.
+    """
+    return jsonify(manager().log(id, _number("after", 0, MAX_LINES, least=0)))
+
+
+@bp.get("/api/jobs/<id>/files/<name>")
+def get_file(id: str, name: str) -> Response:
+    """Download a file that a job returned. Errors: 404 no such job or file, 503 no Redis or file store."""
+    try:
+        file, size = manager().open_file(id, name)
+    except FileNotFoundError:
+        raise NotFound(f"Job {id} has no file {name[:100]!r}.") from None
+    kind = media_type(name)
+    response = send_file(file, kind, as_attachment=kind not in IMAGES, download_name=name)
+    response.content_length = size
+    # Whatever a job returned, a browser runs nothing of it, not even if it is opened by itself.
+    response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
+    return response
+
+
+@bp.delete("/api/jobs/<id>")
+def delete_job(id: str) -> tuple[str, int]:
+    """Delete a job, stopping it first if it runs: 204. Errors: 404 no such job, 503 no Redis."""
+    manager().delete(id)
+    return "", 204
+
+
+@bp.post("/api/jobs/<id>/stop")
+def stop_job(id: str) -> tuple[Response, int]:
+    """Stop a job that runs, cancel one that waits: 202 and the job.
+
+    Errors: 404 no such job, 409 it has ended, 503 no Redis.
+    """
+    return jsonify(manager().stop(id)), 202
+
+
+@bp.post("/api/jobs/<id>/retry")
+def retry_job(id: str) -> tuple[Response, int]:
+    """Queue a failed, stopped or canceled job again: 202 and the job.
+
+    Errors: 404 no such job, 409 it is in another state, 503 no Redis.
+    """
+    return jsonify(manager().retry(id)), 202
+
+
+@bp.get("/healthz")
+def health() -> Response:
+    """Tell that this process serves: 200."""
+    return jsonify(server="ok")
+
+
+@bp.get("/readyz")
+def ready() -> Response:
+    """Tell whether a job that is launched now would run. Errors: 503 with what is missing: Redis or a worker."""
+    workers = manager().ping()
+    if not workers:
+        return problem(503, "No worker is running.", redis="ok", workers=0)
+    return jsonify(redis="ok", workers=workers)
+
+
+@bp.get("/metrics")
+def metrics() -> Response:
+    """Tell Prometheus how many jobs there are in each state, and how many workers. Errors: 503 no Redis."""
+    found = manager().many([])
+    busy = found["workers"]["busy"]
+    gauges = {
+        ("jobs", "Jobs that are kept, by state."): found["counts"],
+        ("workers", "Workers, by what they do."): {"busy": busy, "idle": found["workers"]["total"] - busy},
+    }
+    lines = []
+    for (name, about), values in gauges.items():
+        lines += [f"# HELP launchpad_{name} {about}", f"# TYPE launchpad_{name} gauge"]
+        lines += [f'launchpad_{name}{{state="{state}"}} {number}' for state, number in values.items()]
+    return Response("\n".join([*lines, ""]), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def time_of(text: str | None) -> datetime | None:
+    """Read the time of a launch; without an offset it is UTC.
+
+    Raises:
+        InvalidArguments: it is no ISO 8601 time.
+    """
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        errors = [{"loc": ["scheduled_at"], "msg": "Input should be a time like 2026-11-22T10:00:00+00:00"}]
+        raise InvalidArguments(errors) from None
+
+
+def _json() -> tuple[str, str | None, str, Any]:
+    request.max_content_length = MAX_ARGUMENTS_BYTES
+    # A body whose length is not told beforehand is read up to the limit, and cut there.
+    if (request.content_length or 0) > MAX_ARGUMENTS_BYTES or len(data := request.get_data()) == MAX_ARGUMENTS_BYTES:
+        raise RequestEntityTooLarge(f"Arguments may have up to {MAX_ARGUMENTS_BYTES // 1024**2} MB.")
+    if not request.is_json and data:
+        raise UnsupportedMediaType("Send application/json or multipart/form-data.")
+    body = _loads(data)
+    match body:
+        case {"function": str(name), **rest} if rest.keys() <= {"arguments", "scheduled_at"}:
+            match rest.get("arguments", {}), rest.get("scheduled_at"):
+                case dict(arguments), None | str() as at if at != "":
+                    return name, at, "parse", arguments
+    raise BadRequest('Send {"function": "name", "arguments": {…}}, and "scheduled_at": "a time" for later.')
+
+
+def _loads(data: bytes) -> Any:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        return json.loads(data, parse_float=_number_in, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"The body is not JSON: {error}"[:300]) from None
+
+
+def _number_in(text: str) -> int | float:
+    """Read a number; JSON has one kind of them, in which 3.0 is the integer 3."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+def _multipart() -> tuple[str, str | None, str, Any]:
+    form = read_form()
+    name, at = form.pop("function", [""])[0], form.pop("scheduled_at", [""])[0]
+    if not (name and isinstance(name, str) and isinstance(at, str)):  # they are not files
+        raise BadRequest("Send a part `function`, and one for each argument.")
+    return name, at, "parse_form", form
+
+
+def _number(name: str, default: int, most: int, least: int = 1) -> int:
+    text = request.args.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and least <= int(text) <= most):
+        raise BadRequest(f"{name} is a number from {least} to {most}.")
+    return int(text)

@@ -1,0 +1,99 @@
+"""The log of a job: what it prints, logs and warns of, and what its child processes print, all in one order.
+
+As long as the function runs, stdout and stderr are a pipe, whose other end has the log_collector of the worker.
+"""
+
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from io import TextIOWrapper
+
+from rq.job import Job
+
+from launchpad.worker.log_collector import MARK, begin
+
+FLUSH_SECONDS = 1.0  # that a function that has returned waits for its log to be written
+
+_container: TextIOWrapper | None = None  # its stdout, while that of this process is the log's
+
+
+@contextmanager
+def captured(job: Job) -> Iterator[None]:
+    """Write what this process and its children print into the log of the job that it runs."""
+    line = begin(job)
+    if line is None:
+        yield
+        return
+    _redirect(line.sink)
+    has_failed = True
+    try:
+        _print_what_is_logged()
+        yield
+        has_failed = False
+    finally:  # so the log is whole when the job has ended, unless a child goes on printing, or Redis is away
+        _flush()
+        line.end(FLUSH_SECONDS, not has_company(), has_failed)
+
+
+def has_company() -> bool:
+    """Tell whether this process has other threads or child processes, which may still work for the last job."""
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        return True
+    with suppress(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+        return True
+    return False
+
+
+def _redirect(sink: int) -> None:
+    """Let the stdout and stderr of everybody in this process be the log's; what RQ logs is the container's only."""
+    global _container
+    if _container is None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                # By lines, even with PYTHONUNBUFFERED: a killed job has lost none, and threads do not cut each other's.
+                stream.reconfigure(
+                    encoding="utf-8", errors="backslashreplace", line_buffering=True, write_through=False
+                )
+        _container = open(os.dup(1), "w", buffering=1)  # noqa: SIM115 - as long as the process lives
+        for handler in logging.getLogger("rq.worker").handlers:
+            if isinstance(handler, logging.StreamHandler):
+                handler.setStream(_container)
+    for fd in (1, 2):
+        os.dup2(sink, fd)
+
+
+def _print_what_is_logged() -> None:
+    """Print what is logged, and what is warned of, with a mark for its level, whatever the last job did to that."""
+    root = logging.getLogger()
+    handler, level = _handler()
+    if handler not in root.handlers:
+        root.addHandler(handler)
+    if root.level != level:  # to set it makes all loggers slow for a moment
+        root.setLevel(level)
+    logging.captureWarnings(True)
+
+
+@cache
+def _handler() -> tuple[logging.Handler, int]:
+    handler, level = logging.StreamHandler(sys.stdout), logging.getLogger().level
+    handler.setFormatter(_Marked())
+    handler.addFilter(lambda record: not record.name.startswith("rq."))
+    return handler, logging.INFO if level == logging.WARNING else level  # the default means that nobody has set it
+
+
+class _Marked(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        mark = f"{MARK}{min(max(record.levelno // 10, 1), 5)}"
+        return "\n".join(mark + line for line in re.split(r"\r?\n|\r", super().format(record).rstrip("\n")))
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # the function may have closed it
+            stream.flush()

@@ -1,0 +1,372 @@
+"""The log_collector: a process beside each worker that takes what jobs print, for the container's stdout and for Redis.
+
+A job's process may be killed at any moment, and what it printed last is still to be read: so it is another process
+that reads it. It is one for all jobs of a worker, because to fork one for each would add half of what a job costs.
+"""
+
+import fcntl
+import gc
+import json
+import mmap
+import os
+import re
+import select
+import signal
+import socket
+import sys
+import termios
+import time
+import traceback
+from codecs import getincrementaldecoder
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from math import inf
+from tempfile import TemporaryFile
+from typing import Any, NamedTuple, NoReturn
+
+from redis import ConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, RedisError
+from redis.retry import Retry
+from rq.job import Job
+
+from launchpad.queue.logs import KEY_PREFIX, LEVELS, MAX_BYTES, MAX_ENTRY_LINES, MAX_LINES
+from launchpad.worker.signals import blocked_signals
+
+MAX_LINE_CHARACTERS = 8000  # longer lines are cut
+MAX_ENTRY_CHARACTERS = 64 * 1024  # in an entry of the stream
+INTERVAL_SECONDS = 0.2  # that a line waits for others
+RETRY_SECONDS, GIVE_UP_SECONDS = 1, 120  # between two tries while Redis is away, and for how long after the job's end
+MARK = "\x1e"  # begins a line, if the digit of its level follows
+
+# ARGV: the job, the batch, how many lines were dropped before it, then of each entry how many lines it has, and them.
+# An entry without lines says that an attempt to run the job has ended.
+WRITE = f"""
+local job, log = 'rq:job:' .. ARGV[1], '{KEY_PREFIX}' .. ARGV[1]
+local function number(entry) return tonumber(entry[1]:match('%d+')) end
+
+if redis.call('HEXISTS', job, 'status') == 0 then return end  -- deleted meanwhile
+local last, bytes = 0, 0
+local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+if newest then
+    if newest[2][4] == ARGV[2] then return end  -- it is written, only the answer was lost
+    last, bytes = number(newest), newest[2][6]
+end
+last = last + ARGV[3]
+for i = 4, #ARGV, 2 do
+    last, bytes = last + ARGV[i], bytes + #ARGV[i + 1]
+    redis.call('XADD', log, last .. '-*', 'lines', ARGV[i + 1], 'batch', ARGV[2], 'bytes', bytes)
+end
+while true do
+    local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+    if number(oldest) > last - {MAX_LINES} and bytes - oldest[2][6] < {MAX_BYTES} then break end
+    redis.call('XDEL', log, oldest[1])
+end
+local ttl = redis.call('PTTL', job)
+if ttl > 0 then redis.call('PEXPIRE', log, ttl) end
+"""
+
+_collector: socket.socket | None = None  # the way to that of this worker
+_line: "Line | None" = None  # the way of this process
+
+
+def ensure(connection: Redis) -> bool:
+    """Start the log collector of this worker, before a job runs; tell whether the one that there was goes on."""
+    global _collector
+    if _collector is not None and not select.select([_collector], [], [], 0)[0]:  # it never writes: that is its end
+        return True
+    _collector, control = socket.socketpair()
+    with blocked_signals():
+        child = os.fork()
+        if child == 0:
+            if os.fork() == 0:
+                _be_collector(control, connection)
+            os._exit(0)  # so nobody takes the log collector for the process of a job: the worker's children are these
+        os.waitpid(child, 0)
+    control.close()
+    return False
+
+
+class Page:
+    """Memory shared by a process of jobs and the log collector: whose output comes, and whether any has come."""
+
+    def __init__(self, file: int):
+        self._memory = mmap.mmap(file, mmap.PAGESIZE)
+
+    def begin(self, id: str, attempt: int) -> None:
+        """Say that what comes from now on is the output of this job."""
+        text = json.dumps([id, attempt, round(time.time(), 3), os.urandom(8).hex()]).encode()
+        self._memory[4 : 4 + len(text)] = text  # an id is shorter: RQ allows letters, digits, - and _
+        self._memory[2:4] = len(text).to_bytes(2)
+        self._memory[0], self._memory[1] = attempt > 1, 1
+
+    def end(self) -> None:
+        """Say that no job is running."""
+        self._memory[1] = 0
+
+    def is_running(self) -> bool:
+        """Tell whether a job is."""
+        return bool(self._memory[1])
+
+    def hear(self) -> None:
+        """Say that there is output; the log collector says it before it takes any."""
+        self._memory[0] = 1
+
+    def was_heard(self) -> bool:
+        """Tell whether there was."""
+        return bool(self._memory[0])
+
+    def job(self) -> tuple[str, int, float, bytes]:
+        """Tell its id, which attempt it is, when that began, and what comes last: nobody who prints can guess it."""
+        id, attempt, began, secret = json.loads(self._memory[4 : 4 + int.from_bytes(self._memory[2:4])])
+        return id, attempt, began, f"{MARK}0{secret}".encode()
+
+
+class Line(NamedTuple):
+    """The way from a process of jobs to the log collector, and back."""
+
+    page: Page
+    sink: int
+    kept: int  # a byte comes when all of a log was written
+
+    def end(self, wait: float, is_over: bool, has_failed: bool) -> None:
+        """End the log of a job, and wait until it is written; that of a silent one is, since there is none.
+
+        Unless it `is_over`, there is more to come: the job has left children.
+        """
+        if is_over and not (has_failed or self._has_spoken()):
+            self.page.end()
+            return
+        if is_over:
+            os.write(self.sink, self.page.job()[-1])
+        is_kept = select.select([self.kept], [], [], wait)[0] and os.read(self.kept, 1)
+        if is_over and is_kept:
+            self.page.end()
+
+    def _has_spoken(self) -> bool:
+        waiting = fcntl.ioctl(self.sink, termios.FIONREAD, b"    ")
+        return any(waiting) or self.page.was_heard()  # in this order: what does not wait was heard
+
+
+def begin(job: Job) -> Line | None:
+    """Begin the log of a job, in its process; outside a worker of ours there is nobody to take it."""
+    global _line
+    if _collector is None:
+        return None
+    if _line is None:
+        with TemporaryFile() as file:
+            file.truncate(mmap.PAGESIZE)
+            source, sink = os.pipe()
+            kept, ending = os.pipe()
+            socket.send_fds(_collector, [str(os.getpid()).encode()], [file.fileno(), source, ending])
+            _line = Line(Page(file.fileno()), sink, kept)
+        os.close(source)
+        os.close(ending)
+        _collector.close()  # no child of a job shall have it: the collector is to see when the worker ends
+    _line.page.begin(job.id, job.meta["attempt"])
+    return _line
+
+
+def is_behind() -> bool:
+    """Tell whether the log of the last job of this process is still being written."""
+    return _line is not None and _line.page.is_running()
+
+
+def _be_collector(control: socket.socket, connection: Redis) -> NoReturn:
+    try:
+        gc.freeze()  # what the worker left open is not ours to close when it is collected
+        os.setsid()  # it ends when the worker and its jobs have ended, and not with them
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        os.dup2(control.fileno(), 3)
+        os.closerange(4, 1024)  # above all the connections: a worker counts as alive while they are open
+        with socket.socket(fileno=3) as control, _connect(connection.connection_pool) as redis:
+            _run(control, redis)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def _connect(pool: ConnectionPool) -> Redis:
+    """Connect as the worker does, but without its patience: to wait for Redis would be to let the job wait."""
+    retry = Retry(NoBackoff(), 1, supported_errors=(ConnectionError,))
+    options = pool.connection_kwargs | {"retry": retry, "socket_timeout": 2}
+    return Redis(connection_pool=ConnectionPool(connection_class=pool.connection_class, **options))
+
+
+def _run(control: socket.socket, redis: Redis) -> None:
+    """Take what the processes of jobs print, until the worker has ended, and they too."""
+    sources: list[Source] = []
+    logs: list[Log] = []
+    working = True
+    while working or sources or logs:
+        timeout = max(min((log.due for log in logs), default=inf) - time.monotonic(), 0)
+        waiting: list[Any] = [control] * working + sources
+        for ready in select.select(waiting, [], [], None if timeout == inf else timeout)[0]:
+            if isinstance(ready, Source):
+                logs += ready.read()
+            else:
+                message, fds, _, _ = socket.recv_fds(control, 1024, 3)
+                if working := bool(message):
+                    sources.append(Source(int(message), *fds))
+                else:
+                    for source in sources:
+                        source.end_processes()
+        for log in logs:
+            if log.due <= time.monotonic():
+                log.write(redis)
+        logs = [log for log in logs if not log.kept]
+        sources = [source for source in sources if not source.ended]
+
+
+class Source:
+    """A process of jobs, as the log collector sees it."""
+
+    def __init__(self, pid: int, page: int, pipe: int, ending: int):
+        self.ended = False
+        self._pid, self._page, self._pipe, self._ending = pid, Page(page), pipe, ending
+        os.close(page)
+        self._log: Log | None = None
+        self._last = b""  # of the log that has ended before
+        self._held = b""  # half of a mark
+
+    def fileno(self) -> int:
+        """Tell `select` what to wait for."""
+        return self._pipe
+
+    def end_processes(self) -> None:
+        """End what a worker that was killed has left behind: a forked child would even let it count as alive."""
+        with suppress(ProcessLookupError, PermissionError):  # macOS: not permitted, for a zombie
+            os.killpg(self._pid, signal.SIGKILL)
+
+    def read(self) -> list["Log"]:
+        """Read what is there, print it, and keep the lines; answer the log, if it is a new one."""
+        self._page.hear()
+        data = os.read(self._pipe, MAX_ENTRY_CHARACTERS)
+        id, attempt, began, last = self._page.job()
+        new = []
+        if self._log is None and self._page.is_running() and last != self._last:
+            self._log = Log(id, attempt, began)
+            new = [self._log]
+        self._take(data, last) if data else self._close()
+        return new
+
+    def _take(self, data: bytes, last: bytes) -> None:
+        data = self._held + data
+        self._held = next((data[-n:] for n in range(len(last) - 1, 0, -1) if data.endswith(last[:n])), b"")
+        data = data.removesuffix(self._held)
+        text = data.replace(last, b"")
+        with suppress(OSError):  # nobody reads it any more
+            os.write(1, re.sub(rb"\x1e[1-5]", b"", text))
+        if self._log:
+            self._log.take(text)
+        if self._log and text != data:
+            self._log.end(os.dup(self._ending))
+            self._log, self._last = None, last
+
+    def _close(self) -> None:
+        self.ended = True
+        if self._log:
+            self._log.take(self._held)
+            self._log.end()
+        os.close(self._pipe)
+        os.close(self._ending)
+
+
+class Log:
+    """The log of one attempt to run a job."""
+
+    def __init__(self, id: str, attempt: int, began: float):
+        self.kept = False
+        self.due = inf  # the time at which there is something to write
+        self._id = id
+        self._ended = False
+        self._ending: int | None = None  # to say that all is written
+        self._deadline = inf
+        self._decoder = getincrementaldecoder("utf-8")("replace")
+        self._rest = ""  # what there is of a line that has not ended
+        self._lines: deque[tuple[float, str]] = deque()
+        self._size = self._dropped = 0
+        self._batch: list[str | int] = []  # what may be written, but Redis has not said so
+        self._keep([f"Attempt {attempt}"] if attempt > 1 else [], began)
+
+    def take(self, data: bytes) -> None:
+        """Keep the lines of some output."""
+        text = self._rest + self._decoder.decode(data)
+        if MARK in text:  # a mark begins a line, even if somebody else has not ended his
+            text = re.sub(rf"(?<=[^\n])(?={MARK}[1-5])", "\n", text)
+        *lines, rest = text.split("\n")
+        self._rest = (
+            rest if len(rest) <= MAX_LINE_CHARACTERS else rest[rest.rfind("\r", 0, -1) + 1 :][: MAX_LINE_CHARACTERS + 1]
+        )
+        self._keep(lines, round(time.time(), 3))
+
+    def _keep(self, lines: list[str], at: float) -> None:
+        for line in lines:
+            if "\r" in line:  # a bar that was drawn over and over
+                line = line.rstrip("\r").rpartition("\r")[2]
+            if len(line) > MAX_LINE_CHARACTERS:
+                line = line[:MAX_LINE_CHARACTERS] + "…"
+            self._lines.append((at, line))
+            self._size += len(line)
+        while len(self._lines) > MAX_LINES or self._size > MAX_BYTES:
+            self._size -= len(self._lines.popleft()[1])
+            self._dropped += 1
+        if lines:
+            self.due = min(self.due, time.monotonic() + INTERVAL_SECONDS)
+
+    def end(self, ending: int | None = None) -> None:
+        """Take what there is as all."""
+        self._ended, self._ending = True, ending
+        rest = self._rest + self._decoder.decode(b"", final=True)
+        self._keep([rest] if rest else [], round(time.time(), 3))
+        self.due = time.monotonic()
+        self._deadline = self.due + GIVE_UP_SECONDS
+
+    def _close(self) -> None:
+        self.kept = True
+        if self._ending is not None:
+            with suppress(OSError):  # nobody waits for it any more
+                os.write(self._ending, b".")
+            os.close(self._ending)
+
+    def write(self, redis: Redis) -> None:
+        """Write the lines to Redis, or try again later."""
+        self._batch = self._batch or self._pack()
+        try:
+            redis.eval(WRITE, 0, self._id, *self._batch)
+        except RedisError as error:
+            self.due = time.monotonic() + RETRY_SECONDS
+            if self.due > self._deadline:
+                print(f"The log of job {self._id} could not be kept: {error}", file=sys.stderr, flush=True)
+                self._close()
+        else:
+            if self._batch[-1] == "[]":
+                self._close()
+            self._batch = []
+            self.due = time.monotonic() if self._lines or self._ended else inf
+
+    def _pack(self) -> list[str | int]:
+        batch: list[str | int] = [time.time_ns(), self._dropped]
+        for chunk in _chunks(self._lines):
+            batch += [len(chunk), json.dumps(chunk, ensure_ascii=False, separators=(",", ":"))]
+        self._lines.clear()
+        self._size = self._dropped = 0
+        return [*batch, 0, "[]"] if self._ended else batch
+
+
+def _chunks(lines: Iterable[tuple[float, str]]) -> Iterator[list[Any]]:
+    """Part lines for the entries, each of them as its time, level and text."""
+    chunk: list[Any] = []
+    size = 0
+    for at, line in lines:
+        mark = re.match(rf"{MARK}([1-5])", line)
+        chunk.append((at, LEVELS[int(mark[1])], line[2:]) if mark else (at, "info", line))
+        size += len(line)
+        if len(chunk) == MAX_ENTRY_LINES or size > MAX_ENTRY_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk

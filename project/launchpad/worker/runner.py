@@ -1,0 +1,69 @@
+"""What surrounds a function in the worker. RQ calls `run`, and `run` calls the function."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from rq import get_current_job
+
+from launchpad.encoding import replace_surrogates
+from launchpad.functions import files, progress
+from launchpad.functions.catalog import collect
+from launchpad.functions.results import result_of
+from launchpad.settings import Settings
+from launchpad.storage import Store
+from launchpad.worker import log_capture as log
+
+LONG = 200  # characters of what ended an attempt
+
+
+def run(module: str, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Run a function of the catalog with arguments that came as JSON, and answer its result as the contract has it.
+
+    The module is named and imported here, in the process of the job: so where each job has one of its own, a change
+    to `jobs.py` counts at the next job, without a restart of the worker.
+
+    Raises:
+        LookupError: the function is no longer in the catalog.
+        TypeError: it returned what cannot be a result.
+        Exception: whatever the function raises.
+    """
+    if (job := get_current_job()) is None:
+        return _call(module, function, arguments, lambda *file: file[-1])
+    with log.captured(job), ExitStack() as opened:
+        progress.report_to(job)
+        try:
+            store = _store()
+            files.save_to(store, job.id)
+            return _call(
+                module, function, arguments, lambda *file: opened.enter_context(files.take(store, job.id, *file))
+            )
+        except BaseException as error:
+            cause = replace_surrogates(f"{type(error).__name__}: {error}"[:LONG])
+            for attempt in job.meta.get("attempts", [])[-1:]:  # without our job class, nobody has written one
+                attempt |= {"ended_at": _now(), "cause": cause}
+            job.save_meta()
+            files.remove_saved()  # nobody will ask for a part of a result, and the store may be full
+            raise
+        finally:
+            progress.save()  # of bars that nobody has closed
+
+
+@cache
+def _store() -> Store:
+    return Store(Settings.from_environ().files_url)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _call(module: str, function: str, arguments: dict[str, Any], take: Callable[[str, Any], Any]) -> dict[str, Any]:
+    # Only jobs.py is asked, and what it has imported; the other module is just a name that came from Redis.
+    called = collect(import_module("jobs")).get(function)
+    if called is None or called.module != module:
+        raise LookupError(f"{module}.py has no function {function} with @job (any more)")
+    return result_of(called.call(**called.typed(called.with_files(arguments, take))))

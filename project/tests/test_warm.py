@@ -1,0 +1,253 @@
+"""One process for many jobs: when it is kept, when it is not, and that nobody but RQ's own ways is needed beside it."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from redis import Redis
+from rq.command import send_kill_horse_command, send_stop_job_command
+from rq.suspension import resume, suspend
+
+import rovers
+from helpers import BIN, WORKER, functions_of, horses, is_listening, process, wait_until
+from launchpad.functions.catalog import collect
+from launchpad.queue.manager import JobManager
+from launchpad.settings import Settings
+from launchpad.worker.warm import DUE, START
+
+Waiter = subprocess.Popen[bytes]
+
+
+@pytest.fixture
+def manager(app: Flask, settings: Settings) -> Iterator[JobManager]:
+    manager = JobManager(settings, collect(rovers))
+    yield manager
+    manager.redis.close()
+
+
+@pytest.fixture
+def worker(redis_url: str, files_url: str, redis: Redis, tmp_path: Path) -> Iterator[Waiter]:
+    options = functions_of("rovers", tmp_path)
+    with process(WORKER, REDIS_URL=redis_url, FILES_URL=files_url, **options) as child:
+        wait_until(lambda: is_listening(redis))
+        yield child
+
+
+def run(manager: JobManager, function: str, **arguments: Any) -> dict[str, Any]:
+    """Launch a function and wait for its end."""
+    id = manager.launch(function, arguments)[0]["id"]
+    return wait_until(lambda: (job := manager.get(id))["ended_at"] and job)
+
+
+def process_of(manager: JobManager) -> int:
+    """The process that the next job runs in."""
+    return int(run(manager, "where")["result"]["value"])
+
+
+def test_jobs_follow_each_other_in_one_process(manager: JobManager, worker: Waiter) -> None:
+    [horse] = {process_of(manager) for _ in range(5)}
+    assert horses(worker) == [horse]
+    assert worker.pid != horse
+
+
+def test_an_error_of_a_job_leaves_its_process_to_the_next(manager: JobManager, worker: Waiter) -> None:
+    before = process_of(manager)
+    assert run(manager, "fail")["error"]["cause"] == "ValueError: no"
+    assert process_of(manager) == before
+
+
+def test_a_function_that_is_isolated_has_a_process_of_its_own_each_time(manager: JobManager, worker: Waiter) -> None:
+    others = [process_of(manager)]
+    own = [run(manager, "alone")["result"]["value"] for _ in range(2)]
+    others.append(process_of(manager))
+    assert len({*own, *others}) == 4
+
+
+@pytest.mark.parametrize(
+    ("function", "state"),
+    [
+        ("crash", "failed"),
+        ("leave", "failed"),
+        ("leave_silently", "failed"),
+        ("take_too_long", "failed"),
+        ("take_all_memory", "failed"),
+        ("grow", "finished"),
+        ("leave_a_thread", "finished"),
+        ("leave_a_child", "finished"),
+        ("close_all_files", "failed"),
+    ],
+)
+def test_after_what_leaves_a_doubt_the_next_job_has_a_new_process(
+    manager: JobManager, worker: Waiter, function: str, state: str
+) -> None:
+    before = process_of(manager)
+    assert run(manager, function)["state"] == state
+    assert process_of(manager) != before
+
+
+def test_what_one_job_says_is_not_in_the_log_of_the_next(manager: JobManager, worker: Waiter) -> None:
+    for word in ("one", "two"):
+        job = run(manager, "say", word=word)
+        assert [line["text"] for line in manager.log(job["id"], 0)["lines"]] == [word]
+        assert job["progress"]["message"] == word
+    assert run(manager, "where")["progress"] is None
+
+
+def test_a_process_that_was_killed_between_two_jobs_is_replaced(manager: JobManager, worker: Waiter) -> None:
+    before = process_of(manager)
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: ") Z " in Path(f"/proc/{before}/stat").read_text())
+    assert process_of(manager) != before
+
+
+def test_a_job_that_is_deleted_when_it_was_just_handed_over_does_not_run(manager: JobManager, worker: Waiter) -> None:
+    held = process_of(manager)
+    wait_until(lambda: not manager.page()["workers"]["busy"])  # so the worker knows that it has ended
+    os.kill(held, signal.SIGSTOP)
+    id = manager.launch("where", {})[0]["id"]
+    wait_until(lambda: manager.get(id)["state"] == "started")
+    manager.delete(id)
+    assert process_of(manager) != held
+    assert not list(manager.redis.scan_iter(f"*{id}*"))
+
+
+def test_a_stop_that_comes_too_late_does_not_hit_the_next_job(
+    manager: JobManager, worker: Waiter, redis: Redis
+) -> None:
+    first = manager.launch("rest", {"seconds": 0.5})[0]["id"]
+    [execution] = wait_until(lambda: redis.zrange(f"rq:executions:{first}", 0, -1))
+    second = manager.launch("rest", {"seconds": 1})[0]["id"]
+    wait_until(lambda: manager.get(second)["state"] == "started")
+    message = f'{{"command": "stop-job", "job_id": "{first}", "execution_id": "{execution.decode()}"}}'
+    [name] = redis.smembers("rq:workers:default")
+    assert redis.publish(name.decode().replace("rq:worker:", "rq:pubsub:"), message) == 1
+    assert wait_until(lambda: manager.get(second)["ended_at"] and manager.get(second))["state"] == "finished"
+
+
+def test_rqs_own_command_kills_the_process_of_a_job(manager: JobManager, worker: Waiter, redis: Redis) -> None:
+    id = manager.launch("rest", {"seconds": 60})[0]["id"]
+    name = wait_until(lambda: manager.get(id)["worker"])
+
+    def is_killed() -> bool:
+        send_kill_horse_command(redis, name)  # which is ignored as long as there is none
+        return bool(manager.get(id)["state"] == "failed")
+
+    wait_until(is_killed)
+    assert manager.get(id)["error"]["cause"] == "Its process was killed (out of memory?)."
+
+
+def test_a_job_is_stopped_by_rqs_own_command_and_the_next_one_runs(
+    manager: JobManager, worker: Waiter, redis: Redis
+) -> None:
+    id = manager.launch("rest", {"seconds": 60})[0]["id"]
+    wait_until(lambda: manager.get(id)["state"] == "started")
+    send_stop_job_command(redis, id, "json")
+    wait_until(lambda: manager.get(id)["state"] == "stopped", 2)
+    assert run(manager, "where")["state"] == "finished"
+
+
+def hold(manager: JobManager, redis: Redis) -> None:
+    """Suspend the worker; it looks once a second, and first runs the job that it already waits for."""
+    process_of(manager)
+    suspend(redis)
+    moment = time.monotonic() + DUE
+    wait_until(lambda: time.monotonic() > moment)
+    run(manager, "where")
+    [worker] = redis.smembers("rq:workers:default")
+    wait_until(lambda: redis.hget(worker, "state") == b"suspended")
+
+
+def test_suspended_workers_take_no_job_until_they_are_resumed(
+    manager: JobManager, worker: Waiter, redis: Redis
+) -> None:
+    hold(manager, redis)
+    id = manager.launch("where", {})[0]["id"]
+    moment = time.monotonic() + 2 * DUE
+    wait_until(lambda: time.monotonic() > moment)
+    assert manager.get(id)["state"] == "queued"
+    resume(redis)
+    wait_until(lambda: manager.get(id)["state"] == "finished")
+
+
+@pytest.fixture
+def run_rqs_own(redis_url: str, files_url: str, tmp_path: Path) -> Callable[..., object]:
+    """Let RQ's own worker run what is on the queue."""
+
+    def run() -> None:
+        where = functions_of("rovers", tmp_path)
+        environ = os.environ | {"REDIS_URL": redis_url, "FILES_URL": files_url, "PYTHONPATH": where["PYTHONPATH"]}
+        command = [str(BIN / "rq"), *f"worker --serializer json --burst --url {redis_url} default".split()]
+        subprocess.run(command, cwd=where["cwd"], env=environ, check=True, timeout=60, capture_output=True)
+
+    return run
+
+
+def test_rqs_own_worker_runs_the_same_queue(
+    manager: JobManager, worker: Waiter, run_rqs_own: Callable[[], object]
+) -> None:
+    jobs = [
+        manager.launch("rest", {"seconds": 0.5})[0]["id"] for _ in range(20)
+    ]  # more than RQ's worker needs to start
+    run_rqs_own()
+    wait_until(lambda: manager.page()["counts"]["finished"] == 20)
+    assert len({manager.get(id)["worker"] for id in jobs}) == 2
+
+
+def test_rqs_own_worker_tells_what_a_job_has_raised(manager: JobManager, run_rqs_own: Callable[[], object]) -> None:
+    id = manager.launch("fail", {})[0]["id"]
+    run_rqs_own()
+    assert manager.get(id)["error"]["cause"] == "ValueError: no"
+
+
+def test_a_job_costs_two_round_trips(manager: JobManager, worker: Waiter, redis: Redis) -> None:
+    hold(manager, redis)
+    for _ in range(100):
+        manager.launch("where", {})
+    redis.config_resetstat()
+    resume(redis)
+    wait_until(lambda: redis.zcard("rq:launchpad:state:finished") == 102)
+    assert 200 <= redis.info("commandstats")["cmdstat_evalsha"]["calls"] <= 210
+
+
+def test_a_start_whose_answer_was_lost_is_answered_again_and_takes_no_other_job(
+    manager: JobManager, redis: Redis
+) -> None:
+    first, second = (manager.launch("where", {})[0]["id"] for _ in range(2))
+    start = redis.register_script(START)
+    keys, ask = ["rq:queue:default", "rq:queue:default:intermediate"], ["name", "run", time.time(), "now", 60, ""]
+    assert [start(keys, ask)[0].decode() for _ in range(2)] == [first, first]
+    assert start(keys, [*ask[:1], "other", *ask[2:]])[0].decode() == second
+    assert start(keys, [*ask[:1], "third", *ask[2:]]) is None
+    assert manager.get(first)["attempt"] == 1
+
+
+def test_what_was_given_up_is_not_started(manager: JobManager, redis: Redis) -> None:
+    id = manager.launch("where", {})[0]["id"]
+    redis.hset(f"rq:job:{id}", "status", "failed")
+    keys = ["rq:queue:default", "rq:queue:default:intermediate"]
+    for given in ("", id, "unknown"):
+        assert redis.register_script(START)(keys, ["name", "run", time.time(), "now", 60, given]) is None
+    assert redis.hget(f"rq:job:{id}", "status") == b"failed"
+
+
+def test_a_worker_that_is_told_to_stop_leaves_no_job_that_it_has_taken(manager: JobManager, worker: Waiter) -> None:
+    ids = [manager.launch("where", {})[0]["id"] for _ in range(500)]
+    wait_until(lambda: manager.page()["counts"]["finished"] > 100)
+    worker.terminate()
+    worker.wait(20)
+    counts = manager.page()["counts"]
+    assert counts["queued"] > 0
+    assert counts["queued"] + counts["finished"] == len(ids)
+
+
+def test_a_process_that_has_run_enough_jobs_is_replaced_between_two_of_them(
+    manager: JobManager, worker: Waiter
+) -> None:
+    pids = [run(manager, "retire", after=3)["result"]["value"], *(process_of(manager) for _ in range(4))]
+    assert [pids.index(pid) for pid in pids] == [0, 0, 0, 3, 3]
