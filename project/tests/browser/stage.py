@@ -17,7 +17,9 @@ HOSTILE = "<img src=x onerror=\"document.title='hacked'\"></textarea>&amp; {{ 7*
 
 def copy_of_project(folder: Path, functions: str) -> Path:
     """Make a project whose jobs.py has some functions more."""
-    project: Path = shutil.copytree(PROJECT, folder / "project", ignore=shutil.ignore_patterns("tests", "*cache*"))
+    project: Path = shutil.copytree(
+        PROJECT, folder / "project", ignore=shutil.ignore_patterns("tests", "__pycache__", ".*cache")
+    )
     with (project / "jobs.py").open("a") as jobs:
         jobs.write(functions)
     return project

@@ -16,9 +16,9 @@ from redis import Redis
 import dashboard
 from helpers import WORKER, process, wait_until
 from launchpad.queue.job import Job
+from launchpad.queue.logs import KEY_PREFIX as KEY
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
-from launchpad.worker.log_collector import KEY
 
 # All that RQ reads of a job's hash; and what a job of ours has besides.
 FIELDS = """data result exc_info meta description origin status timeout created_at enqueued_at started_at ended_at
