@@ -28,6 +28,7 @@ class Launchpad:
 
     Raises:
         SystemExit: a setting of the environment is wrong.
+        ValueError: the app has a view where our first page is to be.
     """
 
     def __init__(
@@ -46,14 +47,17 @@ class Launchpad:
     def init_app(self, app: Flask, jobs: ModuleType, *, url_prefix: str = "", settings: Settings | None = None) -> None:
         """Do what the constructor does with an app."""
         settings = settings or Settings.from_environ()
+        url_prefix = url_prefix.rstrip("/")
+        if f"{url_prefix}/" in (rule.rule for rule in app.url_map.iter_rules()):
+            raise ValueError(f"The app has a view at {url_prefix}/: give Launchpad another url_prefix.")
         manager = JobManager(settings, collect(jobs))
         app.extensions["launchpad"] = State(
             settings=settings,
             functions=manager.functions,
             manager=manager,
             cache=ResponseCache(manager.redis),
-            url_prefix=url_prefix.rstrip("/"),
+            url_prefix=url_prefix,
         )
         security.trust_proxies(app, settings.trusted_proxies)
-        app.register_blueprint(bp, url_prefix=url_prefix.rstrip("/") or None)
+        app.register_blueprint(bp, url_prefix=url_prefix or None)
         app.cli.add_command(cli.launch)

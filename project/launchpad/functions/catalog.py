@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
+from pkgutil import walk_packages
 from types import ModuleType
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -153,8 +155,15 @@ def job(
 
 
 def collect(module: ModuleType) -> dict[str, Function]:
-    """Find the functions of a module that are decorated with `@job`, by name, in the order of their definition."""
-    found = (getattr(value, "job", None) for value in vars(module).values())
+    """Return the functions of a module, or of all modules of a package, that are decorated with `@job`, by name.
+
+    They are in the order of their definition.
+    """
+    modules = [module]
+    if path := getattr(module, "__path__", None):
+        names = (found.name for found in walk_packages(path, f"{module.__name__}."))
+        modules += [import_module(name) for name in names]
+    found = (getattr(value, "job", None) for each in modules for value in vars(each).values())
     return {function.name: function for function in found if isinstance(function, Function)}
 
 
