@@ -1,6 +1,7 @@
 """What the person who deploys can set: environment variables, read once, when a process starts."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -25,14 +26,32 @@ def _is_files_url(url: str) -> str:
     return url
 
 
+def _is_web_url(url: str) -> str:
+    if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+        raise ValueError("should start with http:// or https://, and name a host")
+    return url
+
+
+def _is_path(path: str) -> str:
+    if path and not re.fullmatch(r"(/[\w.~-]+)+", path, re.ASCII):
+        raise ValueError("should be a path that begins with / and does not end with it")
+    return path
+
+
 class Settings(BaseModel):
-    """The settings of one process; a field's environment variable is its name in capitals."""
+    """The settings of one process; a field's environment variable is its name in capitals.
+
+    `.env.example` lists them all, with their defaults and what each is for.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     redis_url: Annotated[str, AfterValidator(_is_redis_url)] = "redis://redis:6379/0"
+    title: str = "Launchpad"
     server_port: int = Field(default=5000, ge=1, le=65535)
     dashboard_port: int = Field(default=5555, ge=1, le=65535)
+    dashboard_url: Annotated[str, AfterValidator(_is_web_url)] = ""  # empty: the same host, at dashboard_port
+    script_name: Annotated[str, AfterValidator(_is_path)] = ""  # the path below which a proxy has the whole app
     login_username: str = ""
     login_password: str = ""
     trusted_proxies: int = Field(default=0, ge=0, le=9)

@@ -16,6 +16,12 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     assert Settings.from_environ({}) == Settings.from_environ({"REDIS_URL": "", "LOGIN_USERNAME": ""}) == Settings()
 
 
+def test_the_settings_of_the_page_are_read() -> None:
+    environ = {"TITLE": "Werkbank & Co", "DASHBOARD_URL": "https://jobs.example/rq/", "SCRIPT_NAME": "/our/tools"}
+    settings = Settings.from_environ(environ)
+    assert (settings.title, settings.dashboard_url, settings.script_name) == tuple(environ.values())
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -29,6 +35,14 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         ("TRUSTED_PROXIES", "-1"),
         ("FILES_URL", "gs://bucket"),
         ("LOGIN_PASSWORD", "secret"),
+        ("DASHBOARD_URL", "monitor.example"),
+        ("DASHBOARD_URL", "ftp://:secret@monitor.example/"),
+        ("DASHBOARD_URL", "https:///rq"),
+        ("DASHBOARD_URL", "https://[x"),
+        ("SCRIPT_NAME", "tools"),
+        ("SCRIPT_NAME", "/tools/"),
+        ("SCRIPT_NAME", "/"),
+        ("SCRIPT_NAME", "/to ols"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(name: str, value: str) -> None:

@@ -25,7 +25,7 @@ WORKERS = 3
 
 # The functions of the other tests of faults, which write down each of their runs where all containers can.
 JOBS = "from victims import rest, rest_again\n"
-RECORD = "  environment:\n    RECORD: /data/record\n"
+RECORD = "  environment: &settings\n    RECORD: /data/record\n"
 
 # Printed by a container that may ask Redis: where each job is, and in which container each worker.
 LOOK = """
@@ -102,7 +102,7 @@ def site(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
         jobs.write(JOBS)
     site = Site(folder)
     compose = (ROOT / "docker-compose.yml").read_text().replace("master-image", site.name)
-    (folder / "docker-compose.yml").write_text(compose.replace("  environment:\n", RECORD, 1))
+    (folder / "docker-compose.yml").write_text(compose.replace("  environment: &settings\n", RECORD, 1))
     yield from up(site)
     run("image", "rm", "--force", site.name)
 
