@@ -22,12 +22,7 @@ from pydantic import Field
 
 from launchpad.settings import Settings
 
-# The same words as in docker-compose-development.yml.
-WORKER = """
-    rq worker --with-scheduler --worker-class worker.ForkingWorker --job-class launchpad.queue.job.Job
-    --connection-class worker.WorkerRedis --serializer json
-    --worker-ttl 30 --job-monitoring-interval 5 --maintenance-interval 10 default
-"""
+WORKER = "rq worker --worker-class worker.Worker default"  # as in docker-compose.yml
 
 # A shell whose `read` returns when local.py has gone without stopping its parts (kill -9): then this does it. Valkey,
 # the fourth if it is there, is not asked but only made to end: the worker needs it until then.
@@ -95,7 +90,9 @@ def main() -> None:
     data.mkdir(exist_ok=True)
     files_url = os.environ.get("FILES_URL") or str(data / "files")
     # TMPDIR: the worker touches a file there, which in /tmp may be another user's.
-    parts = Parts({**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(data), "FILES_URL": files_url})
+    # RELOAD_JOBS: a change to jobs.py counts at the next job.
+    ours = {"PYTHONUNBUFFERED": "1", "TMPDIR": str(data), "FILES_URL": files_url, "RELOAD_JOBS": "1"}
+    parts = Parts(os.environ | ours)
     show("system", f"files: FILES_URL={files_url}")
     try:
         start(parts, settings, data)

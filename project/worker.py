@@ -1,6 +1,5 @@
-"""The worker: takes jobs from the queue and runs them in another process. The container `worker` runs it."""
+"""Names the worker class: `rq worker --worker-class worker.Worker default`. The container `worker` runs it."""
 
-from launchpad.worker.connection import WorkerRedis
-from launchpad.worker.worker import ForkingWorker, Worker
+from launchpad.worker.command import Worker
 
-__all__ = ["ForkingWorker", "Worker", "WorkerRedis"]
+__all__ = ["Worker"]

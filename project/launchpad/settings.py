@@ -58,6 +58,8 @@ class Settings(BaseModel):
     max_queued_jobs: int = Field(default=10_000, ge=1)
     max_upload_mb: int = Field(default=100, ge=1)
     files_url: Annotated[str, AfterValidator(_is_files_url)] = "/data"
+    flask_app: str = "server:create_app"  # in Flask's notation: jobs run in the context of this app
+    reload_jobs: bool = False  # whether a worker imports the app anew for each job, as development wants it
 
     @model_validator(mode="after")
     def _login_is_whole(self) -> Self:

@@ -21,9 +21,7 @@ from redis import Redis
 
 PROJECT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-WORKER = """rq worker --with-scheduler --worker-class worker.Worker --job-class launchpad.queue.job.Job
-  --connection-class worker.WorkerRedis --serializer json
-  --worker-ttl 30 --job-monitoring-interval 5 --maintenance-interval 10 default""".split()  # noqa: SIM905 - as one types it
+WORKER = "rq worker --worker-class worker.Worker default".split()  # noqa: SIM905 - as one types it
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 # No sandbox, as containers and CI run as root; nothing that would ask the network by itself.

@@ -8,7 +8,7 @@ from typing import Any
 
 from rq.exceptions import StopRequested
 
-import worker
+from launchpad.worker import command, worker
 
 STEP = os.environ["LATE_STEP"]
 
@@ -29,7 +29,7 @@ def be_late(self: Any, *args: Any, **kwargs: Any) -> Any:
 setattr(Late, STEP, be_late)
 
 
-class Worker(Late, worker.Worker):
+class Worker(Late, command.WarmWorker):
     pass
 
 

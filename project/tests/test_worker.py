@@ -67,5 +67,11 @@ def test_a_stop_that_comes_before_a_job_has_begun_is_not_lost(
 
 
 def test_where_a_process_cannot_be_watched_each_job_is_forked() -> None:
-    code = "import os; del os.pidfd_open; import worker; assert worker.Worker is worker.ForkingWorker"
+    code = """
+import os
+del os.pidfd_open
+from worker import Worker
+from launchpad.worker.worker import ForkingWorker
+assert type(Worker([], prepare_for_work=False)) is ForkingWorker
+"""
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)

@@ -34,11 +34,16 @@ class WorkerRedis(Redis):
 
     @classmethod
     def from_url(cls, url: str, **kwargs: Any) -> Self:
-        """Connect with patience: redis-py's from_url would not try again even once.
-
-        Raises:
-            SystemExit: a setting is wrong.
-        """
-        Settings.from_environ()
+        """Connect with patience: redis-py's from_url would not try again even once."""
         retry = PatientRetry(ConstantBackoff(1), MAX_OUTAGE_SECONDS)
         return super().from_url(url, retry=retry, health_check_interval=30, **kwargs)  # type: ignore[return-value]
+
+
+def connect(url: str | None = None) -> WorkerRedis:
+    """Connect a worker to Redis; without a URL, to the one that the settings name.
+
+    Raises:
+        SystemExit: a setting is wrong.
+    """
+    settings = Settings.from_environ()
+    return WorkerRedis.from_url(url or settings.redis_url)

@@ -14,23 +14,35 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from redis import Redis
 from rq.executions import Execution
-from rq.job import Job
 from rq.queue import Queue
-from rq.utils import now
+from rq.serializers import JSONSerializer
+from rq.utils import ensure_job_list, now
 from rq.worker import HerokuWorker
 from rq.worker import Worker as PlainWorker
 
 import launchpad.worker.runner  # noqa: F401 - so that the processes of the jobs find it imported
+from launchpad.queue.job import Job
 from launchpad.worker import log_collector
-from launchpad.worker.connection import MAX_OUTAGE_SECONDS
+from launchpad.worker.connection import MAX_OUTAGE_SECONDS, WorkerRedis, connect
 from launchpad.worker.scheduler import Scheduler
 from launchpad.worker.signals import SHUTDOWN, blocked_signals, unblock_signals
 from launchpad.worker.time_limit import TimeLimit
-from launchpad.worker.warm import WarmProcess
 
 HEARTBEAT_FILE = Path(tempfile.gettempdir(), "worker-heartbeat")
 CLEAN_UP_SECONDS = 5  # that a job whose time is over has, before its process is ended
+
+# What `rq worker` would have to be told each time. The shorter intervals: should our scheduler fail, RQ notices after
+# 198 s, not 932, that a worker was killed.
+OPTIONS = {
+    "job_class": Job,
+    "queue_class": Queue,
+    "serializer": JSONSerializer,
+    "worker_ttl": 30,  # seconds, as the next two
+    "job_monitoring_interval": 5,
+    "maintenance_interval": 10,
+}
 
 
 # HerokuWorker: on SIGTERM the job gets six seconds and is then failed, or queued again if it has retries. RQ's plain
@@ -38,13 +50,23 @@ CLEAN_UP_SECONDS = 5  # that a job whose time is over has, before its process is
 class ForkingWorker(HerokuWorker if SHUTDOWN else PlainWorker):  # type: ignore[misc]
     """RQ's worker, one process per job, that shows its container that it is alive, and records each end of a job.
 
-    For development: each job imports `jobs.py` anew.
+    For development: each job imports the app and its functions anew.
     """
 
     death_penalty_class = TimeLimit
     log_result_lifespan = False  # a line for each job that says what never changes
     has_reported = False  # whether the process of a job has said itself that its end is recorded
     _is_told = False  # whether it knows that the worker is to end
+
+    def __init__(self, queues: Any, name: str | None = None, connection: Redis | None = None, **options: Any):
+        # `rq worker` names all options, with its own defaults: ours stand.
+        names = [queue if isinstance(queue, str) else queue.name for queue in ensure_job_list(queues)]
+        patient = connection if isinstance(connection, WorkerRedis) else connect()
+        super().__init__(names, name, connection=patient, **(options | OPTIONS))
+
+    def work(self, burst: bool = False, **options: Any) -> bool:
+        """Work, with a scheduler beside it."""
+        return bool(super().work(burst, **(options | {"with_scheduler": True})))
 
     def heartbeat(self, *args: Any, **kwargs: Any) -> None:
         """Tell Redis, and then the health check, which looks at the age of a file."""
@@ -174,21 +196,3 @@ class ForkingWorker(HerokuWorker if SHUTDOWN else PlainWorker):  # type: ignore[
             self.scheduler.release_locks()
         else:
             self.scheduler.start()
-
-
-def has_pidfd() -> bool:
-    """Tell whether the system can watch a process by a file: Linux does since 5.3, unless a sandbox forbids it."""
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-    except (AttributeError, OSError):
-        return False
-    return True
-
-
-if has_pidfd():  # and elsewhere than on Linux, a horse that is kept could outlive its worker
-
-    class Worker(WarmProcess, ForkingWorker):  # type: ignore[misc]
-        """The worker for production: one process runs many jobs."""
-
-else:
-    Worker = ForkingWorker  # type: ignore[misc]

