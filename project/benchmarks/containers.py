@@ -16,6 +16,8 @@ sys.path.append(str(PROJECT / "tests/stack"))
 from test_stack import Stack
 from test_stack import docker as run
 
+from helpers import copy_project
+
 UNITS = {"B": 1e-6, "KiB": 1024e-6, "MiB": 1.024**2, "GiB": 1.024**3 * 1000}  # in MB
 
 
@@ -24,7 +26,7 @@ def docker(stage: Stage, table: Table) -> None:
     if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True).returncode:
         return table.note("Docker", "", "left out: no engine answers")
     folder = stage.folder / "stack"  # a copy, which can be changed
-    shutil.copytree(PROJECT, folder / "project", ignore=shutil.ignore_patterns("__pycache__", ".*_cache"))
+    copy_project(folder)
     stack = Stack(folder, "docker-compose.yml")
     compose = (PROJECT.parent / "docker-compose.yml").read_text()
     (folder / "docker-compose.yml").write_text(compose.replace("image: master-image", f"image: {stack.name}"))

@@ -10,7 +10,7 @@ from threading import Event, Thread
 from typing import Any
 
 from redis.connection import AbstractConnection
-from stage import CELERY, FLASK_RQ, OURS, PROJECT, RQ_WORKER, Kind, Server, Stage, rounds
+from stage import APP, CELERY, FLASK_RQ, OURS, RQ_WORKER, Kind, Server, Stage, rounds
 from table import Table
 from tqdm import tqdm
 
@@ -114,7 +114,7 @@ def lists(stage: Stage, table: Table) -> None:
         servers = {}
         for number, size in enumerate((100, stage.scaled(10_000), stage.scaled(100_000))):
             seed(stage.connect(number), size)
-            servers[f"{size:,} jobs"] = opened.enter_context(stage.server(OURS, number, PROJECT))
+            servers[f"{size:,} jobs"] = opened.enter_context(stage.server(OURS, number, APP))
         for path in ("/api/jobs", "/"):
             actions = {name: lambda at=at, path=path: answer(at, path) for name, at in servers.items()}
             table.add(f"`GET {path}`, ms", rounds(stage.times, actions))

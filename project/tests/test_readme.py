@@ -26,7 +26,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from helpers import PROJECT, answers, free_port, wait_until
+from helpers import PROJECT, answers, copy_project, free_port, wait_until
 from launchpad.functions.catalog import job
 from launchpad.functions.files import File, UploadedFile
 from launchpad.functions.progress import progress
@@ -296,9 +296,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 def copy_to(folder: Path) -> None:
     """Copy what `make run` needs, and lend it the virtual environment that the tests are run in."""
     shutil.copy(ROOT / "Makefile", folder)
-    shutil.copytree(PROJECT, folder / "project", ignore=shutil.ignore_patterns("tests", "__pycache__", ".*_cache"))
-    with (folder / "project/jobs.py").open("a") as jobs:
-        jobs.write("\n\n" + marked("example"))
+    copy_project(folder, "\n\n" + marked("example"))
     (folder / ".venv").mkdir()
     for path in Path(sys.prefix).iterdir():
         (folder / ".venv" / path.name).symlink_to(path)

@@ -1,7 +1,6 @@
 """What happens without anybody asking: due jobs, cron, lost jobs."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from helpers import PROJECT, WORKER, children, process, wait_until
+from helpers import PROJECT, WORKER, children, copy_project, process, wait_until
 from launchpad.functions.catalog import job
 from launchpad.queue.job import Job, queue_of
 from launchpad.queue.manager import JobManager, WrongState
@@ -199,7 +198,7 @@ def test_a_cron_job_that_was_due_while_everything_was_down_runs_once(
 
 
 def test_two_workers_run_a_cron_job_once_each_time(redis_url: str, manager: JobManager, tmp_path: Path) -> None:
-    project = shutil.copytree(PROJECT, tmp_path / "project", ignore=shutil.ignore_patterns("tests", "__pycache__"))
+    project = copy_project(tmp_path)
     (project / "jobs.py").write_text(
         "from datetime import datetime\n"
         "from launchpad.functions.catalog import job\n\n"

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 TESTS = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(TESTS), str(TESTS.parent)]
+sys.path[:0] = [str(TESTS / "app"), str(TESTS), str(TESTS.parent)]
 
 from pydoc_data import topics  # noqa: E402
 

@@ -1,6 +1,5 @@
 """What the tests of the page and its figure share: a real Chromium, as the system has it, and a real server."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,25 +7,15 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import ConsoleMessage, Page, Request
 
-from helpers import PROJECT, answers, process, wait_until
+from helpers import APP, answers, process, wait_until
 
 OpenPage = Callable[..., Page]
 
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\"></textarea>&amp; {{ 7*7 }} \"'"
 
 
-def copy_of_project(folder: Path, functions: str) -> Path:
-    """Make a project whose jobs.py has some functions more."""
-    project: Path = shutil.copytree(
-        PROJECT, folder / "project", ignore=shutil.ignore_patterns("tests", "__pycache__", ".*cache")
-    )
-    with (project / "jobs.py").open("a") as jobs:
-        jobs.write(functions)
-    return project
-
-
 @contextmanager
-def server(port: int, redis_url: str, project: Path = PROJECT, **environ: str) -> Iterator[str]:
+def server(port: int, redis_url: str, project: Path = APP, **environ: str) -> Iterator[str]:
     """Run the server, and tell its URL."""
     command = ["gunicorn", "--bind", f"127.0.0.1:{port}", "server:create_app()"]
     with process(command, project, REDIS_URL=redis_url, **environ):

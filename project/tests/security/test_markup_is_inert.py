@@ -15,7 +15,7 @@ from redis import Redis
 from rq.job import JobStatus
 from rq.results import Result
 
-from helpers import PROJECT, WORKER, answers, free_port, functions_of, process, wait_until
+from helpers import WORKER, answers, free_port, functions_of, process, wait_until
 from launchpad.queue.index import STATES
 from launchpad.queue.job import RUN, Job
 from launchpad.queue.manager import JobManager
@@ -62,7 +62,7 @@ def urls(redis_url: str, files_url: str, tmp_path: Path) -> Iterator[tuple[str, 
     with ExitStack() as stack:
         stack.enter_context(process(WORKER, **where))
         for name, port in zip(("server", "dashboard"), ports, strict=True):
-            command = f"gunicorn --config {PROJECT}/gunicorn.conf.py --bind 127.0.0.1:{port} {name}:create_app()"
+            command = f"gunicorn --bind 127.0.0.1:{port} {name}:create_app()"
             stack.enter_context(process(command.split(), **where))
         found = f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}"
         wait_until(lambda: answers(found[0] + "/healthz") and answers(found[1] + "/healthz"), 60)

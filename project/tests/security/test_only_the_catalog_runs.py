@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 from rq.results import Result
 
-from helpers import PROJECT, WORKER, process, wait_until
+from helpers import ENVIRON, WORKER, process, wait_until
 from launchpad.queue.job import RUN, Job
 from launchpad.queue.manager import JobManager
 
@@ -44,7 +44,7 @@ def evil(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def environ(redis_url: str, files_url: str, tmp_path: Path, evil: Path) -> dict[str, str]:
-    return {"REDIS_URL": redis_url, "FILES_URL": files_url, "PYTHONPATH": str(tmp_path)}
+    return {"REDIS_URL": redis_url, "FILES_URL": files_url, "PYTHONPATH": f"{tmp_path}:{ENVIRON['PYTHONPATH']}"}
 
 
 @contextmanager
@@ -98,7 +98,7 @@ CALLS: dict[str, Callable[[Path], Any]] = {
     ],
     "the runner with os": lambda trace: [RUN, None, ["os", "system", {"command": touch(trace)[0]}], {}],
     "the runner with another module": lambda _: [RUN, None, ["evil", "launch", {}], {}],
-    "the runner with an undecorated function": lambda _: [RUN, None, ["jobs", "open_csv", {"file": "/etc/passwd"}], {}],
+    "the runner with an undecorated function": lambda _: [RUN, None, ["jobs", "png", {"width": 1, "rows": []}], {}],
     "the runner with what jobs imports": lambda trace: [RUN, None, ["jobs", "Path", {"path": str(trace)}], {}],
     "the runner with arguments that it checks": lambda _: [RUN, None, ["jobs", "wait", {"num_iterations": -1}], {}],
     "the runner with keywords": lambda _: [RUN, None, [], {"module": "evil", "function": "launch", "arguments": {}}],
@@ -159,7 +159,7 @@ def test_no_callback_follows_a_job_whose_worker_was_lost(
 
 
 def test_the_trap_would_close(environ: dict[str, str], tmp_path: Path, evil: Path) -> None:
-    with process(["python", "-c", "import evil; evil.call()"], cwd=PROJECT, **environ) as caller:
+    with process(["python", "-c", "import evil; evil.call()"], **environ) as caller:
         assert caller.wait(20) == 0
     (evil / "called").unlink()
     evil.rmdir()

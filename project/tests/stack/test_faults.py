@@ -14,7 +14,7 @@ import pytest
 import test_stack
 from test_stack import ROOT, Stack, ask, docker, run, up
 
-from helpers import wait_until
+from helpers import copy_project, wait_until
 from launchpad.queue.manager import ENDED
 
 engine = test_stack.engine
@@ -96,10 +96,7 @@ class Site(Stack):
 def site(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The production stack of a copy of the repository."""
     folder = tmp_path_factory.mktemp("site")
-    shutil.copytree(ROOT / "project", folder / "project", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "project/tests/faults/victims.py", folder / "project")
-    with (folder / "project/jobs.py").open("a") as jobs:
-        jobs.write(JOBS)
+    shutil.copy(ROOT / "project/tests/faults/victims.py", copy_project(folder, JOBS))
     site = Site(folder)
     compose = (ROOT / "docker-compose.yml").read_text().replace("master-image", site.name)
     (folder / "docker-compose.yml").write_text(compose.replace("  environment: &settings\n", RECORD, 1))

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import pytest
 
-from helpers import WORKER, answers, below, free_port, wait_until
+from helpers import WORKER, answers, below, copy_project, free_port, wait_until
 from local import LocalSettings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -135,16 +135,20 @@ def engine() -> None:
 
 
 @pytest.fixture(scope="module")
-def stack(engine: None) -> Iterator[Stack]:
-    """The production stack."""
-    yield from up(Stack(ROOT, "docker-compose.yml"))
+def stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The production stack, of a copy."""
+    yield from up(Stack(copy_repository(tmp_path_factory.mktemp("stack")), "docker-compose.yml"))
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository, to be edited."""
-    folder = tmp_path_factory.mktemp("source")
-    shutil.copytree(ROOT / "project", folder / "project", ignore=shutil.ignore_patterns("__pycache__"))
+    return copy_repository(tmp_path_factory.mktemp("source"))
+
+
+def copy_repository(folder: Path) -> Path:
+    """Copy what Docker needs, with the app of the tests in the place of what somebody may have made of ours."""
+    copy_project(folder)
     for file in ROOT.glob("docker-compose*.yml"):
         shutil.copy(file, folder)
     return folder
@@ -404,7 +408,7 @@ def test_a_change_to_the_server_shows_at_once(development: Stack, source: Path) 
 
 def test_a_change_to_a_template_shows_at_the_next_request(development: Stack, source: Path) -> None:
     assert ask(development.server).status == 200
-    template = source / "project" / "launchpad" / "templates" / "base.html"
+    template = source / "project/launchpad/web/templates/launchpad/base.html"
     template.write_text(template.read_text().replace("</body>", "<!-- new --></body>"))
     assert "<!-- new -->" in ask(development.server).text
 
