@@ -18,13 +18,14 @@ from tqdm import tqdm
 
 from launchpad.functions.catalog import Function, InvalidArguments
 from launchpad.functions.forms import Field, as_text
-from launchpad.queue.estimates import place
 from launchpad.queue.manager import JobManager, JobNotFound, QueueFull
+from launchpad.queue.schemas import Job, JsonResult, Log, Result, TableResult, TextResult
+from launchpad.queue.states import STOPPABLE, WAITING
 from launchpad.storage import BLOCK
+from launchpad.web.formatting import queue_position
 from launchpad.web.uploads import Upload
 
 POLL = 0.3  # seconds between two looks at a job
-WAITING = ("queued", "scheduled", "deferred")
 METAVARS = {"number": "NUMBER", "file": "FILE", "date": "YYYY-MM-DD", "datetime-local": "YYYY-MM-DDTHH:MM:SS"}
 
 
@@ -93,7 +94,7 @@ def _run(app: Flask, function: Function, /, _follow: bool, **options: Any) -> No
         if _follow:
             _follow_to_its_end(manager, job, app.extensions["launchpad"].settings.server_port)
         else:
-            click.echo(job["id"])
+            click.echo(job.id)
     except InvalidArguments as error:
         raise click.UsageError(str(error)) from None
     except (JobNotFound, QueueFull) as error:
@@ -121,39 +122,39 @@ def _text(manager: JobManager, most: int, stack: ExitStack, value: Any) -> Any:
     return upload.received()
 
 
-def _follow_to_its_end(manager: JobManager, job: dict[str, Any], port: int) -> None:
+def _follow_to_its_end(manager: JobManager, job: Job, port: int) -> None:
     """Show a job until it has ended, and print its result or raise its failure. Ctrl-C ends only this."""
-    click.echo(f"Job {job['id']}", err=True)
+    click.echo(f"Job {job.id}", err=True)
     try:
         with Bar(job) as bar:
-            while job["state"] in (*WAITING, "started") or not bar.complete:
+            while job.state in STOPPABLE or not bar.complete:
                 time.sleep(POLL)
                 job = _look_again(manager, bar, job)
     except KeyboardInterrupt:
-        url = f"http://127.0.0.1:{port}/api/jobs/{job['id']}/stop"
+        url = f"http://127.0.0.1:{port}/api/jobs/{job.id}/stop"
         click.echo(f"It goes on. Stop it on its page or with: curl -X POST {url}", err=True)
         raise SystemExit(130) from None
-    if job["state"] != "finished":
-        raise click.ClickException(job["error"]["cause"] if job["error"] else f"It was {job['state']}.")
-    for result in (job["result"], *job["result"].get("more", [])):
+    if job.state != "finished":
+        raise click.ClickException(job.error.cause if job.error else f"It was {job.state}.")
+    for result in (job.result, *job.result.more) if job.result else ():
         _print_result(result, port)
 
 
-def _print_result(result: dict[str, Any], port: int) -> None:
+def _print_result(result: Result, port: int) -> None:
     """Print a value, a table as CSV, and of a file where it is."""
     match result:
-        case {"type": "table", "columns": columns, "rows": rows, "count": count} if len(rows) == count:
+        case TableResult(columns=columns, rows=rows, count=count) if len(rows) == count:
             csv.writer(sys.stdout, lineterminator="\n").writerows([columns, *rows])
-        case {"file": {"url": url}}:
-            click.echo(f"http://127.0.0.1:{port}{url}")
-        case {"value": value}:
+        case JsonResult(file=None, value=value) | TextResult(file=None, value=value):
             click.echo(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2))
+        case _ if result.file:
+            click.echo(f"http://127.0.0.1:{port}{result.file.url}")
 
 
-def _look_again(manager: JobManager, bar: "Bar", job: dict[str, Any]) -> dict[str, Any]:
+def _look_again(manager: JobManager, bar: "Bar", job: Job) -> Job:
     try:
-        job = manager.get(job["id"])
-        bar.print_log(manager.log(job["id"], bar.printed))
+        job = manager.get(job.id)
+        bar.print_log(manager.log(job.id, bar.printed))
         bar.show(job)
     except (ConnectionError, TimeoutError):  # the job outlives an outage of Redis, and so do we
         bar.show(job, "Redis cannot be reached; trying again")
@@ -163,38 +164,37 @@ def _look_again(manager: JobManager, bar: "Bar", job: dict[str, Any]) -> dict[st
 class Bar(tqdm):  # type: ignore[type-arg]
     """A tqdm bar of a job: its numbers, its rate and its time are the job's."""
 
-    def __init__(self, job: dict[str, Any]):
+    def __init__(self, job: Job):
         self._job, self._text = job, ""
         self.printed, self.complete = 0, False  # how much of the log
         super().__init__(dynamic_ncols=True)
 
-    def show(self, job: dict[str, Any], text: str = "") -> None:
+    def show(self, job: Job, text: str = "") -> None:
         """Show a job as it is now, perhaps with a text instead of its own."""
         self._job, self._text = job, text
         self.refresh()
 
-    def print_log(self, log: dict[str, Any]) -> None:
+    def print_log(self, log: Log) -> None:
         """Print the next lines of the job's log above the bar."""
-        if log["lines"]:
-            self.write("\n".join(line["text"] for line in log["lines"]), file=sys.stderr)
-        self.printed, self.complete = log["next"], log["complete"]
+        if log.lines:
+            self.write("\n".join(line.text for line in log.lines), file=sys.stderr)
+        self.printed, self.complete = log.next, log.complete
 
     @property
     def format_dict(self) -> dict[str, Any]:
         """What tqdm draws the bar from."""
-        job, progress = self._job, self._job["progress"]
+        job, progress = self._job, self._job.progress
         shown: dict[str, Any] = {"elapsed": _elapsed(job)}
-        if progress and job["state"] not in WAITING:
-            shown |= {"n": progress["done"], "total": progress["total"], "rate": progress["rate"]}
-            text = progress["message"] or job["function"]
+        if progress and job.state not in WAITING:
+            shown |= {"n": progress.done, "total": progress.total, "rate": progress.rate}
+            text = progress.message or job.function
         else:
             shown["bar_format"] = "{desc} [{elapsed}]"
-            text = place(job["position"], job["starts_at"]).lower() if job["position"] else job["state"]
+            text = queue_position(job.position, job.starts_at).lower() if job.position else job.state
         return {**super().format_dict, **shown, "prefix": " ".join((self._text or text).split())}
 
 
-def _elapsed(job: dict[str, Any]) -> float:
+def _elapsed(job: Job) -> float:
     """Tell for how many seconds a job has run, or has waited so far."""
-    since = datetime.fromisoformat(job["started_at"] or job["created_at"])
-    until = datetime.fromisoformat(job["ended_at"]) if job["ended_at"] else datetime.now(UTC)
-    return max((until - since).total_seconds(), 0)
+    until = job.ended_at or datetime.now(UTC)
+    return max((until - (job.started_at or job.created_at)).total_seconds(), 0)

@@ -14,8 +14,8 @@ from redis import Redis
 from werkzeug.test import TestResponse
 
 from helpers import wait_until
-from launchpad.queue.index import STATES
 from launchpad.queue.manager import JobManager
+from launchpad.queue.states import STATES
 
 TEXT = "\n".join(topics.values())
 
@@ -42,6 +42,7 @@ def test_a_launched_job_runs_to_its_result(client: FlaskClient, work: Callable[[
     assert job["created_at"].endswith("+00:00")
     assert job.keys() == {
         "id", "function", "arguments", "state", "progress", "position", "result", "error", "attempt", "worker",
+        "queue",
         "created_at", "scheduled_at", "starts_at", "started_at", "ended_at", "expires_at",
     }  # fmt: skip
 

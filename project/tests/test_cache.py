@@ -39,7 +39,7 @@ def asked(redis: Redis, action: Callable[[], Any]) -> int:
 def test_redis_is_not_asked_again_as_long_as_nothing_changes(
     client: FlaskClient, manager: JobManager, redis: Redis, path: str
 ) -> None:
-    path = path.format(manager.launch("wait", {})[0]["id"])
+    path = path.format(manager.launch("wait", {})[0].id)
     first = client.get(path)
 
     def again() -> None:
@@ -58,7 +58,7 @@ def test_what_somebody_has_done_is_seen_at_once_in_every_process(other: FlaskCli
         return other.get(path).json
 
     for _ in range(50):
-        id = manager.launch("wait", {"num_iterations": 1})[0]["id"]
+        id = manager.launch("wait", {"num_iterations": 1})[0].id
         path = f"/api/jobs/{id}"
         assert after(lambda id=id: manager.stop(id), path)["state"] == "canceled"
         assert after(lambda id=id: manager.retry(id), path)["state"] == "queued"
@@ -72,7 +72,7 @@ def test_what_a_job_says_and_what_is_launched_is_seen_soon(other: FlaskClient, m
 
     for number in range(1, 20):
         other.get("/api/jobs")
-        job = Job.fetch(manager.launch("wait", {})[0]["id"], manager.redis)
+        job = Job.fetch(manager.launch("wait", {})[0].id, manager.redis)
         see("/api/jobs", lambda listing, number=number: listing["total"] == number)
         other.get(f"/api/jobs/{job.id}")
         job.meta = {"attempt": number}
@@ -83,7 +83,7 @@ def test_what_a_job_says_and_what_is_launched_is_seen_soon(other: FlaskClient, m
 def test_a_worker_is_seen_to_start_and_to_end_a_job(
     other: FlaskClient, manager: JobManager, work: Callable[[], None]
 ) -> None:
-    id = manager.launch("wait", {"num_iterations": 1})[0]["id"]
+    id = manager.launch("wait", {"num_iterations": 1})[0].id
     assert other.get(f"/api/jobs/{id}").json["state"] == "queued"
     work()
     assert other.get(f"/api/jobs/{id}").json["state"] == "finished"
@@ -97,7 +97,7 @@ def test_what_nobody_says_is_seen_soon(client: FlaskClient, idle_worker: PubSub)
 
 def test_nothing_is_missed_when_the_connection_is_cut(client: FlaskClient, manager: JobManager, redis: Redis) -> None:
     for _ in range(20):
-        id = manager.launch("wait", {})[0]["id"]
+        id = manager.launch("wait", {})[0].id
         assert client.get(f"/api/jobs/{id}").json["state"] == "queued"
         redis.client_kill_filter(_type="pubsub")
         manager.stop(id)

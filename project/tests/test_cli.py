@@ -115,7 +115,7 @@ def following(seconds: int, folder: Path, **environ: str) -> Iterator[Follower]:
 
 def working(manager: JobManager) -> str:
     """Wait until the newest job has made progress, and return its id."""
-    job = wait_until(lambda: next((job for job in manager.page()["jobs"] if job["progress"]), None))
+    job = wait_until(lambda: next((job for job in manager.page().jobs if job.progress), None))
     return str(job["id"])
 
 
@@ -156,9 +156,9 @@ def test_a_launch_prints_the_id_alone(manager: JobManager, redis_url: str) -> No
     done = flask("launch", "wait", "--num-iterations", "3", redis_url=redis_url)
     assert (done.returncode, done.stderr) == (0, "")
     job = manager.get(done.stdout.strip())
-    assert (job["function"], job["arguments"], job["state"]) == ("wait", {"num_iterations": 3}, "queued")
+    assert (job.function, job.arguments, job.state) == ("wait", {"num_iterations": 3}, "queued")
     done = flask("launch", "count_words", "--text", "a\nb", redis_url=redis_url)
-    assert manager.get(done.stdout.strip())["arguments"] == {"text": "a\nb"}
+    assert manager.get(done.stdout.strip()).arguments == {"text": "a\nb"}
 
 
 def test_a_new_function_of_ten_types_has_its_options_without_another_edit(
@@ -166,8 +166,8 @@ def test_a_new_function_of_ten_types_has_its_options_without_another_edit(
 ) -> None:
     id = flask("launch", "place-order", *" ".join(ORDER).split(), redis_url=redis_url, cwd=copy).stdout.strip()
     with process(WORKER, cwd=copy, REDIS_URL=redis_url):
-        wait_until(lambda: manager.get(id)["result"])
-    assert list(manager.get(id)["result"]["value"].values()) == list(ORDER.values())
+        wait_until(lambda: manager.get(id).result)
+    assert list(manager.get(id).result.value.values()) == list(ORDER.values())
 
 
 @pytest.mark.usefixtures("worker")
@@ -197,7 +197,7 @@ def test_following_tells_the_place_in_the_queue_and_that_the_job_was_canceled(
     manager.launch("wait", {"num_iterations": 1})
     with following(1, tmp_path, REDIS_URL=redis_url) as follower:
         wait_until(lambda: "number 2 in the queue [" in follower.stderr())
-        manager.stop(manager.page()["jobs"][0]["id"])
+        manager.stop(manager.page().jobs[0].id)
         assert follower.ended() == (1, "")
     assert follower.stderr().endswith("]\nError: It was canceled.\n")
 
@@ -210,7 +210,7 @@ def test_following_tells_when_the_job_will_start(
     manager.launch("wait", {"num_iterations": 1})
     with following(1, tmp_path, REDIS_URL=redis_url) as follower:
         wait_until(lambda: "number 2 in the queue · starts in about 2 min [" in follower.stderr())
-        manager.stop(manager.page()["jobs"][1]["id"])
+        manager.stop(manager.page().jobs[1].id)
         wait_until(lambda: "number 1 in the queue · starts any moment [" in follower.stderr())
 
 
@@ -238,12 +238,12 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_stop_it(
         wait_until(lambda: "/60 [" in follower.stderr())
         follower.child.send_signal(signal.SIGINT)
         assert follower.ended() == (130, "")
-    done = manager.get(id)["progress"]["done"]
-    wait_until(lambda: manager.get(id)["progress"]["done"] > done)
+    done = manager.get(id).progress.done
+    wait_until(lambda: manager.get(id).progress.done > done)
     [url] = re.findall(r"]\nIt goes on\. Stop it on its page or with: curl -X POST (\S+)\n$", follower.stderr())
     with urlopen(Request(url, method="POST")) as response:
         assert response.status == 202
-    assert manager.get(id)["state"] == "stopped"
+    assert manager.get(id).state == "stopped"
 
 
 def test_following_outlives_a_restart_of_redis(tmp_path: Path) -> None:
@@ -301,4 +301,4 @@ def test_what_prevents_a_launch_is_told_in_one_line(
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
-    assert manager.page()["total"] == 1
+    assert manager.page().total == 1

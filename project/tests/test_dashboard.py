@@ -200,7 +200,7 @@ def test_emptying_a_list_leaves_nothing_of_its_jobs(
     assert client.post(f"/queue/default/{registry}/empty").get_json() == {"status": "OK"}
     assert listed(client, registry) == []
     assert not [key for key in redis.scan_iter() for job in jobs if job.id.encode() in key]
-    assert set(client.application.extensions["launchpad"].manager.many([])["counts"].values()) == {0}
+    assert set(client.application.extensions["launchpad"].manager.many([]).counts.values()) == {0}
 
 
 def test_compacting_a_queue_drops_only_ids_without_a_job(client: FlaskClient, queue: rq.Queue, redis: Redis) -> None:

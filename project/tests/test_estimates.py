@@ -11,10 +11,11 @@ from redis import Redis
 import sleepers
 from helpers import WORKER, below, functions_of, process, wait_until
 from launchpad.functions.catalog import collect
-from launchpad.queue.estimates import BETWEEN, place
+from launchpad.queue.estimates import BETWEEN
 from launchpad.queue.job import queue_of
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
+from launchpad.web.formatting import queue_position
 
 
 @pytest.fixture
@@ -34,45 +35,41 @@ def working(manager: JobManager, settings: Settings, workers: int) -> Iterator[N
         yield
         return
     with process(WORKER, **environ), working(manager, settings, workers - 1):
-        wait_until(lambda: manager.page()["workers"]["total"] >= workers)
+        wait_until(lambda: manager.page().workers.total >= workers)
         yield
 
 
 def launch(manager: JobManager, name: str, amount: float) -> str:
     parameter = next(iter(manager.functions[name].model.model_fields))
-    id: str = manager.launch(name, {parameter: amount})[0]["id"]
+    id: str = manager.launch(name, {parameter: amount})[0].id
     return id
 
 
 def run(manager: JobManager, name: str, amount: float) -> None:
     id = launch(manager, name, amount)
-    wait_until(lambda: manager.get(id)["ended_at"])
+    wait_until(lambda: manager.get(id).ended_at)
 
 
 def warm_up(manager: JobManager, workers: int) -> None:
     """Let each worker run a job: the first one that a process runs takes longer, for it imports jobs.py."""
     ids = [launch(manager, "count_sheep", 1) for _ in range(workers)]
-    wait_until(lambda: all(manager.get(id)["ended_at"] for id in ids))
-
-
-def unix(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
+    wait_until(lambda: all(manager.get(id).ended_at for id in ids))
 
 
 def starts_in(manager: JobManager, id: str) -> float | None:
     """In how many seconds a job is said to start."""
-    at = manager.get(id)["starts_at"]
-    return (datetime.fromisoformat(at) - datetime.now(UTC)).total_seconds() if at else None
+    at = manager.get(id).starts_at
+    return (at - datetime.now(UTC)).total_seconds() if at else None
 
 
 def error(manager: JobManager, launches: list[tuple[str, float]], running: int) -> float:
     """Launch jobs, estimate when those that wait start, and tell by how many seconds the worst estimate was wrong."""
     ids = [launch(manager, *one) for one in launches]
-    wait_until(lambda: manager.page()["counts"]["started"] == running and manager.get(ids[running])["position"] == 1)
-    estimates = {job["id"]: unix(job["starts_at"]) for job in manager.many(ids[running:])["jobs"]}
+    wait_until(lambda: manager.page().counts["started"] == running and manager.get(ids[running]).position == 1)
+    estimates = {job.id: job.starts_at.timestamp() for job in manager.many(ids[running:]).jobs}
     assert len(estimates) == len(ids) - running
-    wait_until(lambda: not sum(manager.page()["counts"][state] for state in ("queued", "started")))
-    return max(abs(unix(manager.get(id)["started_at"]) - estimate) for id, estimate in estimates.items())
+    wait_until(lambda: not sum(manager.page().counts[state] for state in ("queued", "started")))
+    return max(abs(manager.get(id).started_at.timestamp() - estimate) for id, estimate in estimates.items())
 
 
 def test_two_workers_start_equal_jobs_when_it_was_said(manager: JobManager, settings: Settings) -> None:
@@ -95,10 +92,10 @@ def test_a_running_job_ends_when_its_bar_says(manager: JobManager, settings: Set
     def error() -> float:
         sheep = launch(manager, "count_sheep", 4)
         behind = launch(manager, "nap", 0)
-        wait_until(lambda: (manager.get(sheep)["progress"] or {}).get("eta"))
-        estimate = unix(manager.get(behind)["starts_at"])
-        wait_until(lambda: manager.get(behind)["ended_at"])
-        return abs(unix(manager.get(behind)["started_at"]) - estimate)
+        wait_until(lambda: (progress := manager.get(sheep).progress) and progress.eta)
+        estimate = manager.get(behind).starts_at.timestamp()
+        wait_until(lambda: manager.get(behind).ended_at)
+        return abs(manager.get(behind).started_at.timestamp() - estimate)
 
     with working(manager, settings, 1):
         below(0.75, error)
@@ -125,17 +122,17 @@ def test_where_nothing_is_known_there_is_no_estimate(manager: JobManager, settin
     with working(manager, settings, 1):
         run(manager, "nap", 0.2)
         busy = launch(manager, "doze", 60)  # never ended yet, and it shows no bar
-        wait_until(lambda: manager.get(busy)["attempt"])
+        wait_until(lambda: manager.get(busy).attempt)
         behind = launch(manager, "nap", 0)
-        assert (manager.get(behind)["position"], manager.get(behind)["starts_at"]) == (1, None)
-        assert manager.get(busy)["starts_at"] is None
+        assert (manager.get(behind).position, manager.get(behind).starts_at) == (1, None)
+        assert manager.get(busy).starts_at is None
         later = manager.launch("nap", {"seconds": 0}, at=datetime.now(UTC) + timedelta(hours=1))[0]
-        assert later["starts_at"] is None
+        assert later.starts_at is None
         manager.stop(busy)
-        wait_until(lambda: manager.get(behind)["state"] == "finished")
+        wait_until(lambda: manager.get(behind).state == "finished")
     alone = launch(manager, "nap", 0)
-    wait_until(lambda: not manager.page()["workers"]["total"])
-    assert manager.get(alone)["starts_at"] is None, "there is no worker"
+    wait_until(lambda: not manager.page().workers.total)
+    assert manager.get(alone).starts_at is None, "there is no worker"
 
 
 @pytest.mark.usefixtures("idle_worker")
@@ -165,9 +162,9 @@ def test_what_failed_kept_a_worker_busy_and_what_was_stopped_or_deleted_says_not
         run(manager, "toss", 0.5)
         for end in (manager.stop, manager.delete):
             id = launch(manager, "nap", 60)
-            wait_until(lambda id=id: manager.get(id)["attempt"])
+            wait_until(lambda id=id: manager.get(id).attempt)
             end(id)
-            wait_until(lambda: not manager.page()["counts"]["started"])
+            wait_until(lambda: not manager.page().counts["started"])
         queue_of(redis).enqueue("math.floor", 2.5)
         run(manager, "doze", 0)
     [(failed, took), (doze, _)] = sorted(redis.hgetall("rq:launchpad:durations").items(), reverse=True)
@@ -210,5 +207,6 @@ def test_a_look_at_the_queue_costs_as_many_commands_for_each_function_in_it(
     ],
 )
 def test_a_start_is_told_as_a_person_would(seconds: float, words: str) -> None:
-    assert place(3, (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()) == f"Number 3 in the queue · {words}"
-    assert place(3, None) == "Number 3 in the queue"
+    starts_at = datetime.now(UTC) + timedelta(seconds=seconds)
+    assert queue_position(3, starts_at) == f"Number 3 in the queue · {words}"
+    assert queue_position(3, None) == "Number 3 in the queue"

@@ -192,7 +192,7 @@ def test_a_job_is_retried_with_the_file_it_was_launched_with(
     manager.stop(id)
     manager.retry(id)
     work()
-    assert manager.get(id)["state"] == "finished"
+    assert manager.get(id).state == "finished"
 
 
 def test_a_job_is_launched_again_with_copies_of_its_files(
@@ -200,14 +200,14 @@ def test_a_job_is_launched_again_with_copies_of_its_files(
 ) -> None:
     first = upload(client).json
     again = manager.launch_again(first["id"], "key")
-    assert again["arguments"] == first["arguments"]
-    assert again["id"] != first["id"]
+    assert again.arguments == first["arguments"]
+    assert again.id != first["id"]
     manager.delete(first["id"])
-    assert stored(files_url) == [f"{again['id']}/in/file/0"]
+    assert stored(files_url) == [f"{again.id}/in/file/0"]
     work()
-    assert manager.get(again["id"])["state"] == "finished"
+    assert manager.get(again.id).state == "finished"
     without = manager.launch("wait", {"num_iterations": 1})[0]
-    assert manager.launch_again(without["id"], "key")["arguments"] == {"num_iterations": 1}
+    assert manager.launch_again(without.id, "key").arguments == {"num_iterations": 1}
 
 
 def test_a_file_is_uploaded_from_the_terminal_and_results_are_printed_there(
@@ -222,12 +222,12 @@ def test_a_file_is_uploaded_from_the_terminal_and_results_are_printed_there(
         return subprocess.run(command, cwd=APP, env=environ, timeout=60, capture_output=True, **options)
 
     printed = flask("--file", str(path), "--follow").stdout.decode().splitlines()
-    [job] = manager.page()["jobs"]
-    assert job["arguments"] == {"file": {"name": "people.csv", "size": len(CSV)}}
+    [job] = manager.page().jobs
+    assert job.arguments == {"file": {"name": "people.csv", "size": len(CSV)}}
     assert printed[:2] == ["column,type,missing,distinct,min,max,mean", "name,text,0,2,Ada,Alan,"]
-    assert f"http://127.0.0.1:5000/api/jobs/{job['id']}/files/people-cleaned.csv" in printed
+    assert f"http://127.0.0.1:5000/api/jobs/{job.id}/files/people-cleaned.csv" in printed
     id = flask("--file", "-", input=CSV).stdout.decode().strip()
-    wait_until(lambda: manager.get(id)["state"] == "finished")
+    wait_until(lambda: manager.get(id).state == "finished")
     assert len(stored(files_url)) == 2 * 3
     assert b"No such file" in flask("--file", "nothing.csv").stderr
     path.write_bytes(b"x" * (1024**2 + 1))
@@ -243,7 +243,7 @@ def test_a_file_is_uploaded_from_the_terminal_and_results_are_printed_there(
     assert len(stored(files_url)) == 2 * 3
     assert flask("--file", str(tmp_path)).returncode == 2
     assert flask().stderr.endswith(b"Error: file: Field required\n")
-    assert manager.page()["total"] == 2
+    assert manager.page().total == 2
 
 
 # -- nothing stays that belongs to no job
@@ -299,7 +299,7 @@ def test_a_deleted_job_leaves_no_file(client: FlaskClient, work: Callable[[], No
 def test_the_sweep_removes_what_belongs_to_no_job_and_nothing_else(
     client: FlaskClient, manager: JobManager, redis: Redis, files_url: str, request: pytest.FixtureRequest
 ) -> None:
-    kept, expired, new = (manager.stop(upload(client).json["id"])["id"] for _ in range(3))
+    kept, expired, new = (manager.stop(upload(client).json["id"]).id for _ in range(3))
     redis.delete(Job.key_for(expired), Job.key_for(new))  # as when their time is over
     Store(files_url).open("abandoned/upload", "wb").close()
     others = ["photos/a.jpg", "README", "lost+found/in/x"]
@@ -428,7 +428,7 @@ def test_what_a_killed_server_leaves_is_swept(
 @pytest.fixture
 def returned(client: FlaskClient, manager: JobManager, files_url: str) -> Callable[[str, bytes], str]:
     """Let a job have returned a file; answers its URL."""
-    id = manager.launch("wait", {"num_iterations": 1})[0]["id"]
+    id = manager.launch("wait", {"num_iterations": 1})[0].id
 
     def save(name: str, data: bytes) -> str:
         with Store(files_url).open(f"{id}/out/{name}", "wb") as file:
@@ -573,4 +573,4 @@ def test_a_store_that_cannot_be_reached_is_told_and_nothing_is_launched(
     environ = {"AWS_ENDPOINT_URL": nowhere, "AWS_ACCESS_KEY_ID": "name", "AWS_SECRET_ACCESS_KEY": "password"}
     with serving(environ | {"REDIS_URL": redis_url, "FILES_URL": "s3://bucket"}) as (url, _):
         assert send(url, 1 * MB)[0] == 503
-    assert manager.page()["total"] == 0
+    assert manager.page().total == 0

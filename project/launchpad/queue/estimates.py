@@ -5,7 +5,6 @@ them has never run there is no estimate: none is better than one that is made up
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from heapq import heapreplace
 from math import inf
 from operator import itemgetter
@@ -17,7 +16,6 @@ from launchpad.encoding import parse_json_object
 FINENESS = 20  # steps per worker, at least, in which many jobs are put on the workers: each is 5 % of their time
 BETWEEN = 0.002  # seconds from the end of a job to the start of the next
 FAR = 365 * 86400  # seconds, from which on an estimate is none
-UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 class Outlook:
@@ -50,17 +48,3 @@ def _left(elapsed: float, mean: float, meta: bytes | None) -> float:
         case {"progress": {"eta": int() | float() as eta}} if eta > 0:
             return eta
     return abs(mean - elapsed)
-
-
-def place(position: int, starts_at: str | None) -> str:
-    """Say where in the queue a job is, and if there is an estimate, when it starts, as a person would."""
-    return f"Number {position} in the queue" + (f" · {_starts(starts_at)}" if starts_at else "")
-
-
-def _starts(starts_at: str) -> str:
-    seconds = (datetime.fromisoformat(starts_at) - datetime.now(UTC)).total_seconds()
-    if seconds <= 1:
-        return "starts any moment"
-    size, unit = next((size, unit) for size, unit in UNITS if seconds >= 1.5 * size or size == 1)
-    step = 5 if seconds / size > 10 else 1
-    return f"starts in about {int(seconds / size / step + 0.5) * step} {unit}"

@@ -22,12 +22,12 @@ from rq.utils import now
 
 from launchpad.queue.estimates import Outlook
 from launchpad.queue.serialize import FIELDS
+from launchpad.queue.states import STATES
 
 QUEUE = "default"
 CHANGES = "rq:pubsub:launchpad"  # the channel on which each change of a job is said
 RUNNING = "rq:launchpad:running"  # ids of running jobs, by the time of their start in microseconds
 MAX_ATTEMPTS = 20  # of a job whose times are kept
-STATES = ("queued", "scheduled", "deferred", "started", "finished", "failed", "stopped", "canceled")
 
 LIBRARY = """
 local root = 'rq:launchpad:'

@@ -1,24 +1,26 @@
 """The log of a job as it stands in Redis: a stream of entries, each with some lines."""
 
-import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from launchpad.encoding import parse_json
+from launchpad.queue.schemas import LOG_LEVELS, LogLine
+
 KEY_PREFIX = "rq:launchpad:log:"  # and the job's id; an entry's id begins with the number of its last line
-LEVELS = ("info", "debug", "info", "warning", "error", "critical")  # by a tenth of logging's number; 0 is print's
+LEVELS = ("info", *LOG_LEVELS)  # by a tenth of logging's number; 0 is print's
 MAX_LINES, MAX_BYTES = 10_000, 1024 * 1024  # the newest lines that are kept
 MAX_ENTRY_LINES = 500
 MAX_PAGE_LINES = 2000  # of one answer
 LATE_SECONDS = 5  # after a job's end in which lines may still come, if nothing says that these are all
 
 
-def read_log(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> tuple[list[dict[str, str]], int, bool]:
+def read_log(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> tuple[list[LogLine], int, bool]:
     """Return the lines after line `after`, the number of the last one, and whether the log ends there.
 
     Where lines are missing, since only the newest are kept, a line says so.
     """
-    lines: list[dict[str, str]] = []
+    lines: list[LogLine] = []
     ended = False
     for id, fields in entries:
         if len(lines) > MAX_PAGE_LINES - MAX_ENTRY_LINES:
@@ -35,11 +37,11 @@ def read_log(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) ->
 
 def _lines_in(fields: dict[bytes, bytes]) -> list[Any]:
     try:
-        found: list[Any] = json.loads(fields[b"lines"])
+        found: list[Any] = parse_json(fields[b"lines"])
     except (KeyError, ValueError):  # the log collector has not written this
         return [[0, "warning", "… what is here cannot be read …"]]
     return found
 
 
-def _line(at: float, level: str, text: str) -> dict[str, Any]:
-    return {"time": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"), "level": level, "text": text}
+def _line(at: float, level: str, text: str) -> LogLine:
+    return LogLine(time=datetime.fromtimestamp(at, UTC), level=level, text=text)

@@ -1,6 +1,5 @@
 """The job manager: everything that the pages, the API and the terminal do with jobs."""
 
-import json
 import re
 import time
 import zlib
@@ -12,6 +11,7 @@ from math import ceil, inf
 from typing import IO, Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
+from pydantic import ValidationError
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, WatchError
@@ -22,21 +22,22 @@ from rq.job import Job as RQJob
 from rq.job import JobStatus
 from rq.registry import CanceledJobRegistry
 from rq.results import Result
+from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 
-from launchpad.encoding import parse_json_object
+from launchpad.encoding import parse_json, parse_json_object
 from launchpad.functions.catalog import Function
-from launchpad.queue import logs
+from launchpad.queue import logs, schemas
 from launchpad.queue.index import QueryResult, Row, enqueue, ids_before, query_jobs, query_page
 from launchpad.queue.job import RUN, UNREADABLE, Job, queue_of
-from launchpad.queue.serialize import job_to_dict, read_description, shorten_result
+from launchpad.queue.serialize import job_of, read_description, shorten_result
+from launchpad.queue.states import ENDED, RETRYABLE, WAITING
 from launchpad.settings import Settings
 from launchpad.storage import Store, safe_name
 
 SILENCE = 0.5  # seconds after which a launch first asks whether Redis is there
 PATIENCE = 2.0  # seconds that a person waits for a running job to stop
 PER_PAGE = 20
-ENDED = ("finished", "failed", "stopped", "canceled")
 BATCH = 100  # ids that an action on many jobs reads at a time
 
 
@@ -72,7 +73,7 @@ class JobManager:
 
     def launch(
         self, name: str, arguments: dict[str, Any], key: str | None = None, at: datetime | None = None
-    ) -> tuple[dict[str, Any], bool]:
+    ) -> tuple[schemas.Job, bool]:
         """Put a function with parsed arguments on the queue, and answer the job and whether it is a new one.
 
         Args:
@@ -92,7 +93,7 @@ class JobManager:
             arguments = function.with_files(arguments, partial(self.files.give, id))
         return self._enqueue(Job.of(function, arguments, id, self.redis), at)
 
-    def launch_again(self, id: str, key: str) -> dict[str, Any]:
+    def launch_again(self, id: str, key: str) -> schemas.Job:
         """Put a function on the queue once more, with the arguments and files that another job has.
 
         Args:
@@ -136,7 +137,7 @@ class JobManager:
     def _full(self) -> QueueFull:
         return QueueFull(f"{self._limit} jobs are waiting already. Try again later.")
 
-    def _enqueue(self, job: Job, at: datetime | None = None) -> tuple[dict[str, Any], bool]:
+    def _enqueue(self, job: Job, at: datetime | None = None) -> tuple[schemas.Job, bool]:
         # A Redis that is frozen would do it when it awakes, though the launch was answered with 503.
         if time.monotonic() - self._answered > SILENCE:
             self.redis.ping()
@@ -146,7 +147,7 @@ class JobManager:
             raise self._full()
         return self._one(result, job.id), is_new
 
-    def get(self, id: str) -> dict[str, Any]:
+    def get(self, id: str) -> schemas.Job:
         """Answer one job, with its arguments whole.
 
         Raises:
@@ -154,13 +155,15 @@ class JobManager:
         """
         return self._one(query_jobs(self.redis, [_checked(id)]), id)
 
-    def _one(self, result: QueryResult, id: str) -> dict[str, Any]:
+    def _one(self, result: QueryResult, id: str) -> schemas.Job:
         found = self._jobs(result)
         if not found:
             raise JobNotFound(f"There is no job {id}.")
-        return found[0] | {"arguments": _arguments(result.rows[0].data or b"") or found[0]["arguments"]}
+        job = found[0]
+        job.arguments = _arguments(result.rows[0].data or b"") or job.arguments
+        return job
 
-    def attempts(self, id: str) -> list[dict[str, str]]:
+    def attempts(self, id: str) -> list[schemas.Attempt]:
         """Tell when each of the last attempts to run a job started, and if it raised, when and what.
 
         Raises:
@@ -169,11 +172,10 @@ class JobManager:
         state, meta = self.redis.hmget(Job.key_for(_checked(id)), "status", "meta")  # and not its arguments once more
         if not state:
             raise JobNotFound(f"There is no job {id}.")
-        attempts = parse_json_object(meta or "").get("attempts")
-        found = attempts if isinstance(attempts, list) else []
-        return [one for one in found if isinstance(one, dict) and "started_at" in one]
+        found = parse_json_object(meta or "").get("attempts")
+        return [attempt for one in found if (attempt := _attempt(one))] if isinstance(found, list) else []
 
-    def log(self, id: str, after: int) -> dict[str, Any]:
+    def log(self, id: str, after: int) -> schemas.Log:
         """Answer what a job has printed after its first lines, of which the caller has read `after`.
 
         Raises:
@@ -189,9 +191,9 @@ class JobManager:
         silent = state == b"finished" and not (entries or after)
         late = not lines and _passed(ended_at) > logs.LATE_SECONDS  # the log collector was lost with the worker
         ended = state.decode(errors="replace") in ENDED
-        return {"lines": lines, "next": last, "complete": ended and (whole or silent or late)}
+        return schemas.Log(lines=lines, next=last, complete=ended and (whole or silent or late))
 
-    def many(self, ids: list[str], function: str | None = None) -> dict[str, Any]:
+    def many(self, ids: list[str], function: str | None = None) -> schemas.Listing:
         """Answer those of these jobs that exist, as a list with the counts of all, or of all of a function."""
         return self._listing(query_jobs(self.redis, list(filter(_is_id, ids)), function), 1, max(len(ids), 1))
 
@@ -202,7 +204,7 @@ class JobManager:
         q: str = "",
         page: int = 1,
         per_page: int = PER_PAGE,
-    ) -> dict[str, Any]:
+    ) -> schemas.Listing:
         """Answer a page of the jobs, newest first, in one round trip to Redis.
 
         Args:
@@ -216,7 +218,7 @@ class JobManager:
         result = query_page(self.redis, state, function, q.strip(), first, first + per_page - 1)
         return self._listing(result, page, per_page)
 
-    def stop(self, id: str) -> dict[str, Any]:
+    def stop(self, id: str) -> schemas.Job:
         """Cancel a job that waits; stop one that runs, with its child processes.
 
         Raises:
@@ -228,7 +230,7 @@ class JobManager:
             raise WrongState(f"The job is {job.get_status()} already.")
         return self.get(id)
 
-    def retry(self, id: str) -> dict[str, Any]:
+    def retry(self, id: str) -> schemas.Job:
         """Queue a job again that failed, was stopped or was canceled.
 
         Raises:
@@ -239,7 +241,7 @@ class JobManager:
         with self.redis.pipeline() as pipe:
             pipe.watch(job.key)  # of two people who click at once, one is told that it is queued already
             job.refresh()
-            if job.get_status(refresh=False) not in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED):
+            if job.get_status(refresh=False) not in RETRYABLE:
                 raise WrongState(f"The job is {job.get_status(refresh=False)}.")
             pipe.multi()
             self._requeue(job, pipe)
@@ -318,7 +320,7 @@ class JobManager:
                 ended = True
                 self._send_stop(job)
                 time.sleep(0.05)
-            elif state in (JobStatus.QUEUED, JobStatus.SCHEDULED, JobStatus.DEFERRED):
+            elif state in WAITING:
                 if self._cancel(job):
                     return True
                 time.sleep(0.05)  # a worker holds it and is about to start it
@@ -359,20 +361,21 @@ class JobManager:
 
     # -- many jobs
 
-    def _listing(self, result: QueryResult, page: int, per_page: int) -> dict[str, Any]:
-        return {
-            "jobs": [job | {"result": shorten_result(job["result"])} for job in self._jobs(result)],
-            "counts": result.counts,
-            "page": page,
-            "pages": max(ceil(result.total / per_page), 1),
-            "total": result.total,
-            "workers": {"total": result.workers, "busy": result.busy},
-        }
+    def _listing(self, result: QueryResult, page: int, per_page: int) -> schemas.Listing:
+        jobs = self._jobs(result)
+        for job in jobs:
+            job.result = shorten_result(job.result)
+        return schemas.Listing(
+            jobs=jobs,
+            counts=result.counts,
+            page=page,
+            pages=max(ceil(result.total / per_page), 1),
+            total=result.total,
+            workers=schemas.Workers(total=result.workers, busy=result.busy),
+        )
 
-    def _jobs(self, result: QueryResult) -> list[dict[str, Any]]:
-        return [
-            job_to_dict(row.id, row.fields, _latest(row, self.redis), *row[1:5]) for row in result.rows if row.fields[0]
-        ]
+    def _jobs(self, result: QueryResult) -> list[schemas.Job]:
+        return [job_of(row.id, row.fields, _latest(row, self.redis), *row[1:5]) for row in result.rows if row.fields[0]]
 
 
 ACTIONS: dict[str, Callable[[JobManager, str], object]] = {
@@ -382,11 +385,24 @@ ACTIONS: dict[str, Callable[[JobManager, str], object]] = {
 }
 
 
+class PlainJSON(JSONSerializer):
+    """Reads JSON that somebody else may have written."""
+
+    loads = staticmethod(parse_json)
+
+
+def _attempt(value: Any) -> schemas.Attempt | None:
+    try:
+        return schemas.Attempt.model_validate(value)
+    except ValidationError:
+        return None
+
+
 def _latest(row: Row, connection: Redis) -> Result | None:
     for key, parts in row.results:
         with suppress(*UNREADABLE):
             payload = dict(zip(parts[::2], parts[1::2], strict=True))
-            return Result.restore(row.id, key.decode(), payload, connection, "json")
+            return Result.restore(row.id, key.decode(), payload, connection, PlainJSON)
     return None
 
 
@@ -394,8 +410,8 @@ def _arguments(data: bytes) -> dict[str, Any]:
     """Tell the arguments of a job, whole; none of one that somebody else put on the queue."""
     with suppress(zlib.error):
         data = zlib.decompress(data)
-    with suppress(ValueError, RecursionError):
-        match json.loads(data):
+    with suppress(ValueError):
+        match parse_json(data):
             case [str(name), _, [_, _, dict(arguments)], _] if name == RUN:
                 return arguments
     return {}

@@ -1,31 +1,25 @@
-"""How a job looks from outside: from what RQ keeps in Redis to the JSON of the contract, and from words to Redis."""
+"""How a job looks from outside: from what RQ keeps in Redis to the models of the contract, and from words to Redis."""
 
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from math import isfinite
 from typing import Any
 
-from rq.results import Result
+from pydantic import TypeAdapter, ValidationError
+from rq.results import Result as RQResult
 
-from launchpad.encoding import parse_json_object, replace_surrogates
+from launchpad.encoding import parse_json_object
+from launchpad.queue.schemas import Bar, Job, JobError, JsonResult, Progress, Result, TableResult, TextResult
+from launchpad.queue.states import ENDED_EARLY
 
 # What a list needs of a job's hash; `data`, which holds the arguments whole, is not among it.
 FIELDS = ("status", "description", "meta", "created_at", "started_at", "ended_at", "worker_name")
-LONG = 200  # characters of a text that a list shows
-LONG_RESULT = 1000  # characters of a result that it has whole
+MAX_TEXT_CHARACTERS = 200  # of a text among the arguments that a list shows
+MAX_RESULT_CHARACTERS = 1000  # of a result that it has whole
 
-# What each type of result has, at least.
-_PARTS = {
-    "json": {"value"},
-    "text": {"value"},
-    "table": {"columns", "rows", "count", "file"},
-    "image": {"file"},
-    "file": {"file"},
-}
-
-_PROGRESS = {"done", "total", "percent", "message", "rate", "eta"}
+_RESULT: TypeAdapter[Result] = TypeAdapter(Result)
 
 _CAUSES = (
     (r"Job stopped by user", "It was stopped."),
@@ -56,8 +50,8 @@ def read_description(description: str) -> tuple[str, dict[str, Any]]:
 def shorten(value: Any) -> Any:
     """Cut the long texts in a JSON value, for a list."""
     match value:
-        case str() if len(value) > LONG:
-            return value[:LONG] + "…"
+        case str() if len(value) > MAX_TEXT_CHARACTERS:
+            return value[:MAX_TEXT_CHARACTERS] + "…"
         case dict():
             return {key: shorten(item) for key, item in value.items()}
         case list():
@@ -65,31 +59,32 @@ def shorten(value: Any) -> Any:
     return value
 
 
-def job_to_dict(
+def job_of(
     id: str,
     fields: Sequence[bytes | None],
-    result: Result | None,
+    result: RQResult | None,
     position: int | None,
     expires: float | None,
     scheduled: float | None,
     starts: float | None,
-) -> dict[str, Any]:
-    """Make the JSON of a job from the values of FIELDS, its latest result, and its row in the index."""
-    # Whatever the hash holds, there is an answer: one job that cannot be read would make all lists fail.
+) -> Job:
+    """Make a job from the values of FIELDS, its latest result, and its row in the index.
+
+    Whatever the hash holds, there is an answer: one job that cannot be read would make all lists fail.
+    """
     texts = [(value or b"").decode(errors="replace") for value in fields]
     state, description, _, created, started, ended, worker = texts
     meta = parse_json_object(texts[2])
     function, arguments = read_description(description)
-    failed = result is not None and state in ("failed", "stopped")
-    return {
+    values: dict[str, Any] = {
         "id": id,
         "function": function,
         "arguments": arguments,
         "state": state,
-        "progress": _progress(meta.get("progress")),
+        "progress": meta.get("progress"),
         "position": position,
-        "result": _result(result.return_value) if result and state == "finished" else None,
-        "error": error_of(result.exc_string or "") if result and failed else None,
+        "result": _returned(result) if result and state == "finished" else None,
+        "error": error_of(result.exc_string or "") if result and state in ENDED_EARLY else None,
         "attempt": attempt if isinstance(attempt := meta.get("attempt"), int) else 0,
         "worker": worker or None,
         "created_at": _time(created) or _from_unix(1),
@@ -99,60 +94,78 @@ def job_to_dict(
         "ended_at": _time(ended),
         "expires_at": _from_unix(expires),
     }
+    try:
+        return Job.model_validate(values)
+    except ValidationError:
+        readable = {"progress": _progress(values["progress"]), "result": _result(values["result"])}
+        return Job.model_validate(values | readable)
 
 
-def _progress(value: Any) -> dict[str, Any] | None:
-    """Answer what a bar tells of itself, if it is one."""
-    if not (isinstance(value, dict) and value.keys() >= _PROGRESS and isinstance(value["message"], str)):
+def _returned(result: RQResult) -> Any:
+    """Return what stands for the result; a job that somebody else put on the queue may have returned nothing."""
+    return {"type": "json", "value": None} if result.return_value is None else result.return_value
+
+
+def _progress(value: Any) -> Progress | None:
+    """Read what a bar tells of itself, if it is one; leave out those within it that are none."""
+    if not isinstance(value, dict):
         return None
-    if not all(value[key] is None or _is_finite(value[key]) for key in _PROGRESS - {"message"}):
+    inner = value.get("inner")
+    bars = [bar for one in inner if (bar := _bar(one))] if isinstance(inner, list) else []
+    outer = _bar(value)
+    return Progress(**dict(outer), inner=bars) if outer else None
+
+
+def _bar(value: Any) -> Bar | None:
+    try:
+        return Bar.model_validate(value)
+    except ValidationError:
         return None
-    inner = value.get("inner", [])
-    bars = [bar for one in inner if (bar := _progress(one))] if isinstance(inner, list) else []
-    return value | {"message": replace_surrogates(value["message"]), "inner": bars}
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and isfinite(value)
+def _result(value: Any) -> Result | None:
+    """Read a result; that of a job which somebody else put on the queue is any JSON."""
+    if value is None:
+        return None
+    try:
+        return _RESULT.validate_python(value)
+    except ValidationError:
+        return JsonResult(value=value)
 
 
-def _result(value: Any) -> dict[str, Any]:
-    kind = value.get("type") if isinstance(value, dict) else None
-    ours = isinstance(kind, str) and value.keys() >= _PARTS.get(kind, {"?"})
-    return value if ours else {"type": "json", "value": value}  # of a job that somebody else put on the queue
-
-
-def shorten_result(result: dict[str, Any] | None) -> dict[str, Any] | None:
+def shorten_result(result: Result | None) -> Result | None:
     """Leave out what a list does not show, which somebody may ask for each second: rows of tables, and long values."""
     if result is None:
         return None
-    cut: dict[str, Any] = {"rows": []} if "rows" in result else {}
-    value = result.get("value")
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    if len(text) > LONG_RESULT or "preview" in result:
-        cut |= {"value": None, "preview": result.get("preview", text)[:LONG_RESULT]}
-    if "more" in result:
-        cut["more"] = [shorten_result(part) for part in result["more"]]
-    return result | cut
+    cut: dict[str, Any] = {"more": [shorten_result(part) for part in result.more]} if result.more else {}
+    if isinstance(result, TableResult):
+        cut["rows"] = []
+    if isinstance(result, JsonResult | TextResult):
+        text = result.value if isinstance(result.value, str) else json.dumps(result.value, ensure_ascii=False)
+        if len(text) > MAX_RESULT_CHARACTERS or result.preview is not None:
+            cut |= {"value": None, "preview": (result.preview or text)[:MAX_RESULT_CHARACTERS]}
+    return result.model_copy(update=cut) if cut else result
 
 
-def error_of(traceback: str) -> dict[str, str]:
+def error_of(traceback: str) -> JobError:
     """Put a failure into one line for a person, beside its traceback."""
     # Of the last block of a traceback, the first line that is not indented: a message may have many lines.
     block = traceback.rpartition("Traceback (most recent call last):\n")[2]
     line = next((line for line in block.splitlines() if line and not line.startswith(" ")), "It failed.")
     for pattern, cause in _CAUSES:
         if match := re.match(pattern, line):
-            return {"cause": match.expand(cause), "traceback": traceback}
-    return {"cause": line, "traceback": traceback}
+            return JobError(cause=match.expand(cause), traceback=traceback)
+    return JobError(cause=line, traceback=traceback)
 
 
-def _time(text: str) -> str | None:
+def _time(text: str) -> datetime | None:
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC).isoformat() if text else None
+        return datetime.fromisoformat(text).replace(tzinfo=UTC) if text else None
     except ValueError:
         return None
 
 
-def _from_unix(seconds: float | None) -> str | None:
-    return datetime.fromtimestamp(seconds, UTC).isoformat() if seconds else None
+def _from_unix(seconds: float | None) -> datetime | None:
+    with suppress(ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(seconds, UTC) if seconds else None
+    return None

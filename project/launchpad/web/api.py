@@ -6,15 +6,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Response, jsonify, request, send_file, url_for
+from pydantic import BaseModel
 from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge, UnsupportedMediaType
 
 from launchpad.functions.catalog import InvalidArguments
 from launchpad.functions.files import media_type
 from launchpad.functions.results import IMAGES
-from launchpad.queue.index import STATES
 from launchpad.queue.manager import PER_PAGE
+from launchpad.queue.schemas import Listing
+from launchpad.queue.states import STATES
 from launchpad.web.blueprint import bp
 from launchpad.web.errors import problem
+from launchpad.web.schemas import FunctionInfo, Functions
 from launchpad.web.state import manager, state
 from launchpad.web.uploads import MAX_ARGUMENTS_BYTES, read_form
 
@@ -23,10 +26,16 @@ MAX_PER_PAGE = 200
 MAX_LINES = 10**10 - 1
 
 
-def cached(make: Callable[[], Any]) -> Response:
-    """Answer the JSON of what `make` answers, or has answered to the same question if nothing has changed since."""
+def answer(model: BaseModel) -> Response:
+    """Answer a model as JSON."""
+    return Response(model.model_dump_json(), mimetype="application/json")
+
+
+def answer_from_cache(make: Callable[[], BaseModel]) -> Response:
+    """Answer what `make` answers as JSON, or has answered to the same question if nothing has changed since."""
     question = f"{request.path}?".encode() + request.query_string
-    return Response(state().cache.get_or_make(question, lambda: json.dumps(make())), mimetype="application/json")
+    text = state().cache.get_or_make(question, lambda: make().model_dump_json())
+    return Response(text, mimetype="application/json")
 
 
 @bp.after_request
@@ -45,8 +54,8 @@ def _if_changed(response: Response) -> Response:
 @bp.get("/api/functions")
 def list_functions() -> Response:
     """Tell the functions that can be launched, with their parameters as JSON Schema."""
-    names = ("name", "title", "description", "parameters", "timeout", "retries")
-    return jsonify(functions=[{name: getattr(f, name) for name in names} for f in manager().functions.values()])
+    functions = [FunctionInfo.model_validate(function) for function in manager().functions.values()]
+    return answer(Functions(functions=functions))
 
 
 @bp.post("/api/jobs")
@@ -61,7 +70,7 @@ def launch_job() -> tuple[Response, int, dict[str, str]]:
         raise NotFound(f"There is no function {name[:100]!r}.")
     arguments = getattr(manager().functions[name], parse)(given)
     job, created = manager().launch(name, arguments, request.headers.get("Idempotency-Key"), time_of(at))
-    return jsonify(job), 202 if created else 200, {"Location": url_for(".get_job", id=job["id"])}
+    return answer(job), 202 if created else 200, {"Location": url_for(".get_job", id=job.id)}
 
 
 @bp.get("/api/jobs")
@@ -72,10 +81,10 @@ def list_jobs() -> Response:
     `per_page` up to 200. With `function`, the counts are those of the function.
     Errors: 400 malformed, 503 no Redis.
     """
-    return cached(_listing)
+    return answer_from_cache(_listing)
 
 
-def _listing() -> dict[str, Any]:
+def _listing() -> Listing:
     state = request.args.get("state") or None
     if state and state not in STATES:
         raise BadRequest(f"state is one of {', '.join(STATES)}.")
@@ -91,7 +100,7 @@ def _listing() -> dict[str, Any]:
 @bp.get("/api/jobs/<id>")
 def get_job(id: str) -> Response:
     """Tell one job. Errors: 404 no such job, 503 no Redis."""
-    return cached(lambda: manager().get(id))
+    return answer_from_cache(lambda: manager().get(id))
 
 
 @bp.get("/api/jobs/<id>/log")
@@ -102,7 +111,7 @@ def get_log(id: str) -> Response:
     job has ended and that this was all.
     Errors: 400 malformed, 404 no such job, 503 no Redis.
     """
-    return jsonify(manager().log(id, _number("after", 0, MAX_LINES, least=0)))
+    return answer(manager().log(id, _number("after", 0, MAX_LINES, least=0)))
 
 
 @bp.get("/api/jobs/<id>/files/<name>")
@@ -133,7 +142,7 @@ def stop_job(id: str) -> tuple[Response, int]:
 
     Errors: 404 no such job, 409 it has ended, 503 no Redis.
     """
-    return jsonify(manager().stop(id)), 202
+    return answer(manager().stop(id)), 202
 
 
 @bp.post("/api/jobs/<id>/retry")
@@ -142,7 +151,7 @@ def retry_job(id: str) -> tuple[Response, int]:
 
     Errors: 404 no such job, 409 it is in another state, 503 no Redis.
     """
-    return jsonify(manager().retry(id)), 202
+    return answer(manager().retry(id)), 202
 
 
 @bp.get("/healthz")
@@ -164,10 +173,10 @@ def ready() -> Response:
 def metrics() -> Response:
     """Tell Prometheus how many jobs there are in each state, and how many workers. Errors: 503 no Redis."""
     found = manager().many([])
-    busy = found["workers"]["busy"]
+    busy = found.workers.busy
     gauges = {
-        ("jobs", "Jobs that are kept, by state."): found["counts"],
-        ("workers", "Workers, by what they do."): {"busy": busy, "idle": found["workers"]["total"] - busy},
+        ("jobs", "Jobs that are kept, by state."): found.counts,
+        ("workers", "Workers, by what they do."): {"busy": busy, "idle": found.workers.total - busy},
     }
     lines = []
     for (name, about), values in gauges.items():

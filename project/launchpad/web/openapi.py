@@ -17,9 +17,9 @@ from werkzeug.routing import Rule
 
 from launchpad.functions.catalog import Function
 from launchpad.functions.forms import as_text
-from launchpad.queue.index import STATES
 from launchpad.queue.logs import LEVELS
 from launchpad.queue.manager import PER_PAGE
+from launchpad.queue.states import STATES
 from launchpad.web import api
 from launchpad.web.api import MAX_LINES, MAX_PAGE, MAX_PER_PAGE
 from launchpad.web.blueprint import OPEN_ENDPOINTS, bp
@@ -130,6 +130,7 @@ SCHEMAS: dict[str, Schema] = {
         error=_or_null(_object("Why it failed: one line for a person, and the traceback.", cause=TEXT, traceback=TEXT)),
         attempt=INTEGER,
         worker=_or_null(TEXT),
+        queue=TEXT,
         created_at=TIME,
         starts_at=_or_null(TIME) | {"description": "While it is queued: when it will start, an estimate."},
         **dict.fromkeys(("scheduled_at", "started_at", "ended_at", "expires_at"), _or_null(TIME)),

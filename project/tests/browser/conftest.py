@@ -75,7 +75,7 @@ def all_states(manager: JobManager, redis: Redis) -> dict[str, str]:
 def job_in(state: str, manager: JobManager, redis: Redis) -> str:
     """Make a job that is in a state, without the worker that would bring it there."""
     at = datetime.now(UTC) + timedelta(hours=1) if state == "scheduled" else None
-    id: str = manager.launch("count_words", {"text": HOSTILE}, at=at)[0]["id"]
+    id: str = manager.launch("count_words", {"text": HOSTILE}, at=at)[0].id
     job = Job.fetch(id, redis)
     if state in ("queued", "scheduled"):
         return id

@@ -30,16 +30,17 @@ def make_jobs(manager: JobManager) -> None:
     """Launch jobs and leave each in another state; two of them are running."""
 
     def launch(function: str = "wait", **arguments: Any) -> str:
-        return str(manager.launch(function, arguments)[0]["id"])
+        return str(manager.launch(function, arguments)[0].id)
 
     def done(id: str) -> float:
-        return (manager.get(id)["progress"] or {}).get("done", 0)
+        progress = manager.get(id).progress
+        return progress.done if progress else 0
 
     launch("count_words", text="\n".join(topics.topics.values()))
     launch("mandelbrot", width=200, height=150, iterations=100)
     killed = launch(num_iterations=120)
     wait_until(lambda: done(killed) >= 2)
-    send_kill_horse_command(manager.redis, manager.get(killed)["worker"])
+    send_kill_horse_command(manager.redis, manager.get(killed).worker)
     stopped = launch(num_iterations=60)
     wait_until(lambda: done(stopped) >= 3)
     manager.stop(stopped)

@@ -131,7 +131,7 @@ def test_a_file_is_uploaded_with_a_bar_and_its_profile_shown(
     expect(bar).to_have_count(0)
     profile = {row[0]: row[1:] for row in cells(panel(page, "Columns"))}
     assert profile["iata"][0] == "text"
-    assert len(manager.page()["jobs"]) == 1
+    assert len(manager.page().jobs) == 1
     with page.expect_download() as download:
         panel(page, "Cleaned").get_by_role("link").click()
     assert download.value.suggested_filename == "airports-cleaned.csv"
@@ -169,7 +169,7 @@ def test_what_runs_again_has_a_file_of_its_own(open_page: OpenPage, manager: Job
     manager.delete(first)
     expect_state(page, "finished")
     expect(panel(page, "Columns")).to_be_visible()
-    assert manager.page()["total"] == 1
+    assert manager.page().total == 1
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_sent(open_page: OpenPage, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_an_upload_that_breaks_off_says_so_and_can_be_sent_again(open_page: Open
     page.unroute("**/api/jobs")
     launch(page, "profile_csv")
     page.wait_for_url("**/jobs/*")
-    assert manager.page()["total"] == 1
+    assert manager.page().total == 1
 
 
 # -- the log

@@ -47,7 +47,7 @@ def expect_state(row: Locator, state: str) -> None:
 
 
 def launch(manager: JobManager, seconds: int = 60) -> str:
-    id: str = manager.launch("wait", {"num_iterations": seconds})[0]["id"]
+    id: str = manager.launch("wait", {"num_iterations": seconds})[0].id
     return id
 
 
@@ -118,7 +118,7 @@ def test_bad_input_is_kept_and_the_error_is_beside_its_field(
     expect(field).to_have_value("-1")
     expect(field).to_have_attribute("aria-invalid", "true")
     expect(field).to_be_focused()
-    assert manager.page()["total"] == 0
+    assert manager.page().total == 0
     launch_wait(page, 2)
     expect(page.locator("#wait-num_iterations-error")).to_be_empty()
     expect(field).not_to_have_attribute("aria-invalid", "true")
@@ -141,7 +141,7 @@ def test_a_double_click_gives_one_job(open_page: OpenPage, manager: JobManager) 
     page.get_by_role("button", name="Launch").dblclick()
     expect(rows(page)).to_have_count(1)
     expect(page.locator("[data-tab='']")).to_contain_text("1")
-    assert manager.page()["total"] == 1
+    assert manager.page().total == 1
     launch_wait(page, 9)  # another one, on purpose
     expect(rows(page)).to_have_count(2)
 
@@ -152,7 +152,7 @@ def test_a_form_that_is_sent_twice_gives_one_job(client: FlaskClient, manager: J
     assert first.status_code == 303
     assert client.post("/launch/wait", data=form).location == first.location
     assert client.post("/launch/wait", data=form | {"num_iterations": "6"}).location != first.location
-    assert manager.page()["total"] == 2
+    assert manager.page().total == 2
 
 
 # -- deleting
@@ -179,7 +179,7 @@ def test_a_running_job_is_deleted_only_after_a_question(
     expect_state(row(page, id), "started")
     row(page, id).get_by_role("button").click()
     page.get_by_role("button", name="Cancel").click()
-    assert manager.get(id)["state"] == "started"
+    assert manager.get(id).state == "started"
     row(page, id).get_by_role("button").click()
     page.get_by_role("button", name="Stop and delete").click()
     expect(row(page, id)).to_have_count(0)
@@ -191,8 +191,8 @@ def test_a_running_job_is_deleted_only_after_a_question(
 
 
 def test_a_list_is_found_by_function_and_words_and_is_a_link(open_page: OpenPage, manager: JobManager) -> None:
-    wanted = manager.launch("count_words", {"text": "green apples"})[0]["id"]
-    other = manager.launch("count_words", {"text": "red apples"})[0]["id"]
+    wanted = manager.launch("count_words", {"text": "green apples"})[0].id
+    other = manager.launch("count_words", {"text": "red apples"})[0].id
     launch(manager)
     page = open_page()
     page.get_by_label("Function").select_option("count_words")
@@ -229,7 +229,7 @@ def test_the_chosen_jobs_are_stopped_and_deleted_after_a_question_with_their_num
     expect(row(page, new).get_by_label("Select wait")).not_to_be_checked()
     page.get_by_role("button", name="Stop", exact=True).click()
     page.get_by_role("button", name="Cancel").click()
-    assert manager.get(first)["state"] == "queued"
+    assert manager.get(first).state == "queued"
     page.get_by_role("button", name="Stop", exact=True).press("Enter")
     expect(page.get_by_role("dialog")).to_contain_text("Stop 2 jobs?")
     page.get_by_role("button", name="Stop 2 jobs").click()
@@ -240,14 +240,14 @@ def test_the_chosen_jobs_are_stopped_and_deleted_after_a_question_with_their_num
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("button", name="Delete 1 job").click()
     expect(rows(page)).to_have_count(3)
-    assert manager.page()["total"] == 3
+    assert manager.page().total == 3
 
 
 @pytest.mark.parametrize("javascript", [True, False])
 def test_all_jobs_that_match_are_acted_on(open_page: OpenPage, manager: JobManager, javascript: bool) -> None:
     for _ in range(25):
         launch(manager)
-    kept = manager.launch("count_words", {"text": "a"})[0]["id"]
+    kept = manager.launch("count_words", {"text": "a"})[0].id
     page = open_page("/?state=queued&function=wait", java_script_enabled=javascript)
     page.get_by_label("Select all 25 jobs that match").check()
     page.get_by_role("button", name="Stop", exact=True).click()
@@ -255,8 +255,8 @@ def test_all_jobs_that_match_are_acted_on(open_page: OpenPage, manager: JobManag
     page.get_by_role("button", name="Stop 25 jobs").click()
     expect(page.get_by_text("No job of wait is queued at the moment.")).to_be_visible()
     assert page.url.endswith("/?state=queued&function=wait")
-    assert manager.page("canceled")["total"] == 25
-    assert manager.get(kept)["state"] == "queued"
+    assert manager.page("canceled").total == 25
+    assert manager.get(kept).state == "queued"
 
 
 def test_a_long_action_says_how_far_it_is_and_goes_on(
@@ -266,18 +266,18 @@ def test_a_long_action_says_how_far_it_is_and_goes_on(
     ids = [launch(manager) for _ in range(3)]
     form = {"action": "delete", "all": "1", "q": "60"}
     assert "Delete 3 jobs?" in client.post("/jobs/act", data=form).text
-    assert manager.page()["total"] == 3
+    assert manager.page().total == 3
     answer = client.post("/jobs/act", data=form | {"confirmed": "1"})
     for done in (1, 2):
         assert f"{done} done" in answer.text
-        assert manager.page()["total"] == len(ids) - done
+        assert manager.page().total == len(ids) - done
         sent = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', answer.text))
         answer = client.post("/jobs/act", data=sent)
     while answer.status_code == 200:
         sent = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', answer.text))
         answer = client.post("/jobs/act", data=sent)
     assert answer.location == "/?q=60"
-    assert manager.page()["total"] == 0
+    assert manager.page().total == 0
 
 
 def test_an_action_that_makes_no_sense_is_refused(client: FlaskClient, manager: JobManager) -> None:
@@ -315,24 +315,24 @@ def test_a_traceback_is_copied(open_page: OpenPage, all_states: dict[str, str]) 
 @pytest.mark.parametrize("javascript", [True, False])
 def test_a_job_is_run_again_as_it_was_or_edited(open_page: OpenPage, manager: JobManager, javascript: bool) -> None:
     text = "a long text\n" * 2000
-    id = manager.launch("count_words", {"text": text})[0]["id"]
+    id = manager.launch("count_words", {"text": text})[0].id
     page = open_page(f"/jobs/{id}", java_script_enabled=javascript)
     page.get_by_role("button", name="Run again").dblclick()
     expect(page).to_have_url(
         re.compile(f"/jobs/(?!{id})")
     )  # of two clicks, the second breaks the first one's request off
-    assert manager.page()["total"] == 2
-    assert manager.get(page.url.rpartition("/")[2])["arguments"] == {"text": text}
+    assert manager.page().total == 2
+    assert manager.get(page.url.rpartition("/")[2]).arguments == {"text": text}
     page.get_by_role("link", name="Edit and run again").click()
     expect(page.get_by_label("Text")).to_have_value(text)
     page.get_by_label("Text").fill("another")
     page.get_by_role("button", name="Launch").click()
     page.wait_for_url("**/jobs/*")
-    assert manager.get(page.url.rpartition("/")[2])["arguments"] == {"text": "another"}
+    assert manager.get(page.url.rpartition("/")[2]).arguments == {"text": "another"}
 
 
 def test_a_job_whose_function_has_changed_is_not_run_again(client: FlaskClient, manager: JobManager) -> None:
-    changed = manager.launch("wait", {"seconds": 3})[0]["id"]
+    changed = manager.launch("wait", {"seconds": 3})[0].id
     answer = client.post(f"/jobs/{changed}/again")
     assert answer.status_code == 422
     assert "The function takes other arguments now: seconds:" in answer.text
@@ -651,7 +651,7 @@ def test_everything_works_without_javascript(open_page: OpenPage, manager: JobMa
     expect_state(rows(page).first, "canceled")
     rows(page).first.get_by_role("button", name="Delete wait").click()
     expect(page.get_by_text("No jobs yet.")).to_be_visible()
-    assert manager.page()["total"] == 0
+    assert manager.page().total == 0
 
 
 def test_only_our_own_files_may_be_loaded(client: FlaskClient, all_states: dict[str, str]) -> None:

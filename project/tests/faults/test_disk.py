@@ -44,15 +44,15 @@ def test_a_full_file_store_is_told_and_leaves_nothing_half_written_and_recovers(
     assert (status, problem["status"]) == (503, 503)
     assert "is full" in problem["detail"]
     assert folders(scene) == [first[1]["id"]]
-    assert scene.manager.page()["total"] == 1
+    assert scene.manager.page().total == 1
     # The result of the first does not fit either.
     scene.start_worker()
     job = scene.wait_for(first[1]["id"], "failed")
-    assert job["error"]["cause"] == "There was no space left for its files."
+    assert job.error.cause == "There was no space left for its files."
     kept = [path for path in Path(scene.settings.files_url).rglob("*") if path.is_file()]
     assert [path.stat().st_size for path in kept] == [len(rows)], "what was uploaded, and no part of a result"
     # There is space again.
-    scene.manager.delete(job["id"])
+    scene.manager.delete(job.id)
     assert folders(scene) == []
     status, job = server.upload("third", rows[:MB])
     assert status == 202

@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Callable
 from statistics import quantiles
-from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -44,17 +43,18 @@ def server(scene: Scene) -> Server:
 
 
 def steps(scene: Scene, id: str) -> int:
-    return int((scene.job(id)["progress"] or {}).get("done", 0))
+    progress = scene.job(id).progress
+    return int(progress.done) if progress else 0
 
 
 def log_of(manager: JobManager, id: str) -> list[str]:
     lines: list[str] = []
     after = 0
     while True:
-        part: dict[str, Any] = manager.log(id, after)
-        lines += [line["text"] for line in part["lines"]]
-        after = part["next"]
-        if not part["lines"]:
+        part = manager.log(id, after)
+        lines += [line.text for line in part.lines]
+        after = part.next
+        if not part.lines:
             return lines
 
 
@@ -72,10 +72,10 @@ def test_a_job_and_its_worker_outlive_twenty_restarts_of_redis(scene: Scene, wor
     before = steps(scene, id)
     wait_until(lambda: steps(scene, id) > before, TRUTH)
     enough.touch()
-    last = scene.wait_for(id)["result"]["value"]
-    assert (scene.job(id)["attempt"], len(scene.runs(id))) == (1, 1)
+    last = scene.wait_for(id).result.value
+    assert (scene.job(id).attempt, len(scene.runs(id))) == (1, 1)
     assert worker.poll() is bystander.poll() is None
-    wait_until(lambda: scene.manager.log(id, 0)["complete"] or len(log_of(scene.manager, id)) > last)
+    wait_until(lambda: scene.manager.log(id, 0).complete or len(log_of(scene.manager, id)) > last)
     assert log_of(scene.manager, id) == [str(step) for step in range(last + 1)]
 
 
@@ -111,7 +111,7 @@ def test_nothing_queued_is_lost_when_redis_is_killed(scene: Scene) -> None:
     scene.valkey.terminate()
     scene.valkey.start()
     assert [id.decode() for id in scene.redis.lrange("rq:queue:default", 0, -1)] == ids
-    assert [job["position"] for job in scene.manager.many([ids[0], ids[-1]])["jobs"]] == [1, len(ids)]
+    assert [job.position for job in scene.manager.many([ids[0], ids[-1]]).jobs] == [1, len(ids)]
     for _ in range(4):
         scene.start_worker(wait=False)
     for part in (0.2, 0.5, 0.8):  # and again while it works on them
@@ -121,7 +121,7 @@ def test_nothing_queued_is_lost_when_redis_is_killed(scene: Scene) -> None:
     wait_until(lambda: scene.ended() == len(ids), 120)
     scene.check(ids)
     assert scene.ran_twice() == []
-    assert scene.manager.page()["counts"]["finished"] >= len(ids) - 3  # of those that were just being taken
+    assert scene.manager.page().counts["finished"] >= len(ids) - 3  # of those that were just being taken
 
 
 @both_workers
@@ -147,10 +147,10 @@ def test_a_full_redis_refuses_launches_and_every_job_ends_true(scene: Scene, wor
         assert server.status("/api/jobs", launch)[0] == 503
         assert server.status("/api/jobs")[0] == server.status("/")[0] == 200
     assert all(worker.poll() is None for worker in workers)
-    total = scene.manager.page()["total"]
+    total = scene.manager.page().total
     scene.redis.config_set("maxmemory", 0)
     enough.touch()
-    assert scene.wait_for(killed, "failed", TRUTH)["error"]["cause"] == "Its process was killed (out of memory?)."
+    assert scene.wait_for(killed, "failed", TRUTH).error.cause == "Its process was killed (out of memory?)."
     for id in (working, ending, queued):
         scene.wait_for(id, seconds=TRUTH)
     assert server.status("/api/jobs", launch)[0] == 202
@@ -168,7 +168,7 @@ def test_a_launch_that_is_refused_for_want_of_memory_leaves_nothing(scene: Scene
             while True:
                 accepted.append(scene.launch("rest"))
         assert [id.decode() for id in scene.redis.lrange("rq:queue:default", 0, -1)] == accepted
-        assert scene.manager.page()["total"] == len(accepted)
+        assert scene.manager.page().total == len(accepted)
         assert len(list(scene.redis.scan_iter("rq:job:*", 1000))) == len(accepted)
         scene.redis.config_set("maxmemory", 0)
     assert accepted

@@ -136,10 +136,10 @@ def test_a_killed_server_loses_no_job_and_leaves_no_file_of_an_upload(
         uploader.join()
     ids = set(accepted.values())
     assert len(ids) == len(accepted)
-    wait_until(lambda: scene.ended() == scene.manager.page()["total"], 120)
+    wait_until(lambda: scene.ended() == scene.manager.page().total, 120)
     scene.check(list(ids))
     assert {scene.state(id) for id in ids} == {"finished"}
-    total = scene.manager.page()["total"]
+    total = scene.manager.page().total
     assert total - len(ids) in (0, 1), "the last one, whose answer nobody has heard"
     assert len(stored(scene)) == total
     print(f"{kill}: {len(ids)} uploads accepted; it answered again after at most {longest:.1f} s")
@@ -154,7 +154,7 @@ def test_a_server_that_is_killed_in_the_midst_of_an_upload_leaves_nothing_of_it(
     server.kill_and_start()
     assert len(list(files.iterdir())) == 1
     assert stored(scene) == set()
-    assert scene.manager.page()["total"] == 0
+    assert scene.manager.page().total == 0
 
 
 def test_slow_clients_do_not_block_others(scene: Scene, server: Server, drip: Any) -> None:

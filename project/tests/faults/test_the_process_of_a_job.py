@@ -1,14 +1,13 @@
 """The process of a job ends in every way but the intended one, or not in time."""
 
 import time
-from datetime import datetime
 from functools import partial
-from typing import Any
 
 from scene import TRUTH, Scene, Worker, both_workers, horse_of, runs_still
 from victims import ENDS, OVERDUE
 
 from helpers import below, wait_until
+from launchpad.queue import schemas
 from launchpad.worker.worker import CLEAN_UP_SECONDS
 
 pytestmark = both_workers
@@ -41,7 +40,7 @@ def test_however_a_process_ends_its_job_fails_within_a_second_and_the_next_one_b
         assert scene.cause(id) == CAUSES[how]
         scene.check([id, following])
         if how == "a segfault":
-            wait_until(lambda: any("in end_by" in line["text"] for line in scene.manager.log(id, 0)["lines"]))
+            wait_until(lambda: any("in end_by" in line.text for line in scene.manager.log(id, 0).lines))
         return max(noticed, scene.runs(following)[0].began) - run.began
 
     for how in CAUSES:
@@ -52,9 +51,9 @@ def test_however_a_process_ends_its_job_fails_within_a_second_and_the_next_one_b
 def test_the_children_of_a_killed_job_end_with_it(scene: Scene, worker: Worker) -> None:
     id = scene.launch("leave_a_child")
     scene.wait_for(id, "failed")
-    wait_until(lambda: scene.manager.log(id, 0)["lines"])
-    [line] = scene.manager.log(id, 0)["lines"]
-    wait_until(lambda: not runs_still(int(line["text"])))
+    wait_until(lambda: scene.manager.log(id, 0).lines)
+    [line] = scene.manager.log(id, 0).lines
+    wait_until(lambda: not runs_still(int(line.text)))
 
 
 def test_a_job_has_no_second_life_when_only_its_worker_is_killed(scene: Scene, worker: Worker) -> None:
@@ -67,7 +66,7 @@ def test_a_job_has_no_second_life_when_only_its_worker_is_killed(scene: Scene, w
         wait_until(lambda horse=horse: not runs_still(horse))
         worker = scene.start_worker()
         if function == "rest":
-            assert scene.wait_for(id, "failed", TRUTH)["error"]["cause"] == "Its worker was lost while it ran."
+            assert scene.wait_for(id, "failed", TRUTH).error.cause == "Its worker was lost while it ran."
             assert len(scene.runs(id)) == 1
         else:
             wait_until(lambda id=id: len(scene.runs(id)) == 2, TRUTH)
@@ -78,17 +77,19 @@ def test_a_job_has_no_second_life_when_only_its_worker_is_killed(scene: Scene, w
 
 def test_the_children_of_a_job_end_with_its_killed_worker_and_hide_nothing(scene: Scene, worker: Worker) -> None:
     id = scene.launch("have_children")
-    wait_until(lambda: scene.manager.log(id, 0)["lines"])
-    children = [int(pid) for pid in scene.manager.log(id, 0)["lines"][0]["text"].split()]
+    wait_until(lambda: scene.manager.log(id, 0).lines)
+    children = [int(pid) for pid in scene.manager.log(id, 0).lines[0].text.split()]
     assert all(map(runs_still, children))
     worker.kill()
     wait_until(lambda: not any(map(runs_still, children)))
     scene.start_worker()
-    assert scene.wait_for(id, "failed", TRUTH)["error"]["cause"] == "Its worker was lost while it ran."
+    assert scene.wait_for(id, "failed", TRUTH).error.cause == "Its worker was lost while it ran."
 
 
-def lasted(job: dict[str, Any]) -> float:
-    return (datetime.fromisoformat(job["ended_at"]) - datetime.fromisoformat(job["started_at"])).total_seconds()
+def lasted(job: schemas.Job) -> float:
+    assert job.started_at
+    assert job.ended_at
+    return (job.ended_at - job.started_at).total_seconds()
 
 
 def test_a_job_that_takes_too_long_fails_and_says_so_whatever_it_does(scene: Scene) -> None:
@@ -97,9 +98,9 @@ def test_a_job_that_takes_too_long_fails_and_says_so_whatever_it_does(scene: Sce
     wait_until(lambda: scene.ended() == len(OVERDUE), 60)
     for how, id in ids.items():
         job = scene.job(id)
-        assert (job["state"], job["error"]["cause"]) == ("failed", "It took longer than its limit of 2 seconds."), how
+        assert (job.state, job.error.cause) == ("failed", "It took longer than its limit of 2 seconds."), how
         hard = how in ("a call of C", "except, and go on")
         assert lasted(job) < 2 + (CLEAN_UP_SECONDS + 5 if hard else 0) + 4, how
     scene.check(list(ids.values()))
-    log = [line["text"] for line in scene.manager.log(ids["a call of C"], 0)["lines"]]
+    log = [line.text for line in scene.manager.log(ids["a call of C"], 0).lines]
     assert any("in sum_for_ever" in line for line in log), "the log tells where it was"

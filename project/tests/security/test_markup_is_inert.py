@@ -16,9 +16,9 @@ from rq.job import JobStatus
 from rq.results import Result
 
 from helpers import WORKER, answers, free_port, functions_of, process, wait_until
-from launchpad.queue.index import STATES
 from launchpad.queue.job import RUN, Job
 from launchpad.queue.manager import JobManager
+from launchpad.queue.states import STATES
 from launchpad.storage import Store
 
 ATTACK = (
@@ -105,8 +105,8 @@ def test_hostile_functions_arguments_results_logs_and_errors_are_shown_as_text(
 ) -> None:
     server, dashboard = urls
     done, failed = launch(server), launch(server, choice="fail")
-    wait_until(lambda: [manager.get(id)["state"] for id in (done, failed)] == ["finished", "failed"], 60)
-    assert ATTACK in json.dumps(manager.log(done, 0)["lines"]).replace('\\"', '"')
+    wait_until(lambda: [manager.get(id).state for id in (done, failed)] == ["finished", "failed"], 60)
+    assert ATTACK in json.dumps(manager.log(done, 0).lines).replace('\\"', '"')
     for path in ("/", "/launch/hostile", f"/launch/hostile?text={quote(ATTACK)}", f"/jobs/{done}", f"/jobs/{failed}",
                  f"/?q={quote(ATTACK)}", "/?function=hostile", f"/launch/{quote(ATTACK, safe='')}"):  # fmt: skip
         look(page, server + path, "<script>window.attacked=1" if "launch" not in path else "Launchpad")
@@ -119,7 +119,7 @@ def test_a_file_of_a_job_runs_nothing_in_our_origin(
 ) -> None:
     server, _ = urls
     id = launch(server)
-    wait_until(lambda: manager.get(id)["state"] == "finished", 60)
+    wait_until(lambda: manager.get(id).state == "finished", 60)
     for name, data in (
         ("evil.svg", SVG),
         ("evil.html", HTML),
@@ -137,7 +137,7 @@ def test_a_file_of_a_job_runs_nothing_in_our_origin(
     other.goto(f"{folder}/evil.svg")
     assert other.locator("svg").get_attribute("id") is None, "its script has run"
     assert other.evaluate("self.origin") == "null"
-    assert manager.page()["total"] == 1
+    assert manager.page().total == 1
 
     def without_policy(route: Route) -> None:
         headers = {k: v for k, v in route.fetch().headers.items() if k != "content-security-policy"}
@@ -146,7 +146,7 @@ def test_a_file_of_a_job_runs_nothing_in_our_origin(
     other.route("**/evil.svg", without_policy)
     other.goto(f"{folder}/evil.svg")
     assert other.locator("svg").get_attribute("id") == "ran", "it would run if it were served as it is"
-    wait_until(lambda: manager.page()["total"] == 2)
+    wait_until(lambda: manager.page().total == 2)
     other.close()
 
 
@@ -170,7 +170,7 @@ def test_no_page_of_the_dashboard_is_blank_whatever_a_job_is(
 ) -> None:
     _, dashboard = urls
     jobs = [Job.fetch(id, redis) for id in [launch(urls[0]) for _ in range(2)]]
-    wait_until(lambda: manager.page()["counts"]["finished"] == 2, 60)
+    wait_until(lambda: manager.page().counts["finished"] == 2, 60)
     for state in STATES:
         job = Job.create(RUN, args=["jobs", "hostile", {}], connection=redis, origin="default",
                          depends_on=[jobs[0].id, "gone"], description=ATTACK, meta={"note": ATTACK})  # fmt: skip

@@ -113,7 +113,7 @@ def test_the_pickle_would_run_in_rq_as_it_comes(redis: Redis, tmp_path: Path) ->
 def test_no_page_and_no_worker_reads_a_pickle_in_any_field_of_a_job(
     manager: JobManager, redis: Redis, apps: list[Flask], work: Callable[[], None], bomb: Bomb
 ) -> None:
-    jobs = {manager.launch("count_words", {"text": "one"})[0]["id"]: plan for plan in product(FIELDS, PROTOCOLS)}
+    jobs = {manager.launch("count_words", {"text": "one"})[0].id: plan for plan in product(FIELDS, PROTOCOLS)}
     some = list(jobs)[: len(FIELDS)]
     for id in jobs:
         redis.xadd(f"{KEY}{id}", {"lines": pickle.dumps(bomb), "batch": "1", "bytes": "1"}, "1-1")
@@ -125,13 +125,13 @@ def test_no_page_and_no_worker_reads_a_pickle_in_any_field_of_a_job(
             work()
             states = {plan: redis.hget(Job.key_for(id), "status") for id, plan in jobs.items()}
             assert {plan[0] for plan, state in states.items() if state != b"finished"} == {"data"}
-            unread = manager.get(next(id for id, plan in jobs.items() if plan[0] == "data"))["error"]["cause"]
+            unread = manager.get(next(id for id, plan in jobs.items() if plan[0] == "data")).error.cause
             assert unread == "What it should run cannot be read: it is not the JSON of a job of ours."
     for id in jobs:
         for data in (pickle.dumps(bomb), b64encode(pickle.dumps(bomb))):
             redis.xadd(f"rq:results:{id}", {"type": 1, "return_value": data, "exc_string": data, "worker_name": data})
     assert visit(apps, some) == {}
-    assert manager.page()["total"] == len(jobs)
+    assert manager.page().total == len(jobs)
 
 
 def test_every_action_leaves_pickles_alone(manager: JobManager, redis: Redis, apps: list[Flask], bomb: Bomb) -> None:
@@ -141,7 +141,7 @@ def test_every_action_leaves_pickles_alone(manager: JobManager, redis: Redis, ap
             (server, ("/api/jobs/{}/retry", "/api/jobs/{}/stop", "/jobs/{}/again", "/jobs/{}/delete")),
             (dashboard, ("/job/{}/requeue", "/job/{}/delete")),
         ):
-            id = manager.launch("wait", {"num_iterations": 1})[0]["id"]
+            id = manager.launch("wait", {"num_iterations": 1})[0].id
             plant(redis, Job.key_for(id), field, bomb, protocol)
             redis.zadd("rq:failed:default", {id: 2_000_000_000})
             for path in paths:
@@ -155,14 +155,14 @@ def test_a_pickle_in_each_key_is_left_alone(
     """Jobs in all states, cron, locks, executions, workers, dependents, logs and the index are poisoned in turn."""
     environ = {"REDIS_URL": redis_url, "FILES_URL": files_url}
     with process(WORKER, **environ):
-        ids = [manager.launch("count_words", {"text": text})[0]["id"] for text in ("one", "two")]
-        wait_until(lambda: manager.page()["counts"]["finished"] == 2)
+        ids = [manager.launch("count_words", {"text": text})[0].id for text in ("one", "two")]
+        wait_until(lambda: manager.page().counts["finished"] == 2)
         redis.hset("rq:launchpad:cron", "wait", "1")
-        running = manager.launch("wait", {"num_iterations": 60})[0]["id"]
-        wait_until(lambda: manager.get(running)["state"] == "started")
+        running = manager.launch("wait", {"num_iterations": 60})[0].id
+        wait_until(lambda: manager.get(running).state == "started")
         Job.create("launchpad.worker.runner.run", connection=redis, depends_on=running, serializer="json").save()
         redis.sadd(f"rq:job:{running}:dependents", ids[0])
-        waiting = manager.launch("wait", {"num_iterations": 1})[0]["id"]
+        waiting = manager.launch("wait", {"num_iterations": 1})[0].id
         plant_everywhere(redis, bomb)
         visit(apps, [*ids, running, waiting])
     with process(WORKER, **environ):  # which finds the locks, the lost job and what is due

@@ -70,7 +70,7 @@ def listening() -> Iterator[tuple[str, list[str]]]:
 
 def write(redis: Redis, manager: JobManager, call: Any, **fields: Any) -> str:
     """Launch a job, and change in Redis what it calls."""
-    id: str = manager.launch("wait", {"num_iterations": 1})[0]["id"]
+    id: str = manager.launch("wait", {"num_iterations": 1})[0].id
     redis.hset(Job.key_for(id), mapping={"data": zlib.compress(json.dumps(call).encode())} | fields)
     return id
 
@@ -113,9 +113,9 @@ def test_a_job_that_names_anything_but_a_function_of_jobs_fails_and_says_why(
 ) -> None:
     ids = {name: write(redis, manager, call(evil)) for name, call in CALLS.items()}
     with process(WORKER, **environ):
-        wait_until(lambda: manager.page()["counts"]["failed"] == len(ids), 60)
+        wait_until(lambda: manager.page().counts["failed"] == len(ids), 60)
     for name, id in ids.items():
-        cause = manager.get(id)["error"]["cause"]
+        cause = manager.get(id).error.cause
         print(f"{name}: {cause}")
         assert re.search("is not run: only functions|has no function|validation error|cannot be read", cause), name
 
@@ -134,14 +134,14 @@ def test_no_callback_no_webhook_and_no_repetition_follows_a_job(
         id = write(redis, manager, [RUN, None, ["jobs", "wait", arguments], {}], **CALLBACKS, **more)
         with process(WORKER, **environ):
             if end == "stopped":
-                wait_until(lambda: manager.get(id)["state"] == "started")
+                wait_until(lambda: manager.get(id).state == "started")
                 manager.stop(id)
-            wait_until(lambda: manager.get(id)["state"] == end)
-            after = manager.launch("wait", {"num_iterations": 1})[0]["id"]
-            wait_until(lambda: manager.get(after)["state"] == "finished")
+            wait_until(lambda: manager.get(id).state == end)
+            after = manager.launch("wait", {"num_iterations": 1})[0].id
+            wait_until(lambda: manager.get(after).state == "finished")
         assert asked == []
     assert redis.xlen(Result.get_key(id)) == 1
-    assert manager.get(id)["state"] == end
+    assert manager.get(id).state == end
 
 
 def test_no_callback_follows_a_job_whose_worker_was_lost(
@@ -149,13 +149,13 @@ def test_no_callback_follows_a_job_whose_worker_was_lost(
 ) -> None:
     id = write(redis, manager, [RUN, None, ["jobs", "wait", {"num_iterations": 60}], {}], **CALLBACKS)
     with process(WORKER, **environ) as worker:
-        wait_until(lambda: manager.get(id)["state"] == "started")
+        wait_until(lambda: manager.get(id).state == "started")
         worker.kill()
     redis.zadd("rq:wip:default", dict.fromkeys(redis.zrange("rq:wip:default", 0, -1), 1))  # its time is long over
     with process(WORKER, **environ):
-        wait_until(lambda: manager.get(id)["state"] == "failed", 30)
-        after = manager.launch("wait", {"num_iterations": 1})[0]["id"]
-        wait_until(lambda: manager.get(after)["state"] == "finished")
+        wait_until(lambda: manager.get(id).state == "failed", 30)
+        after = manager.launch("wait", {"num_iterations": 1})[0].id
+        wait_until(lambda: manager.get(after).state == "finished")
 
 
 def test_the_trap_would_close(environ: dict[str, str], tmp_path: Path, evil: Path) -> None:

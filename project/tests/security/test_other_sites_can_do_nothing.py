@@ -56,7 +56,7 @@ def test_a_write_from_elsewhere_is_refused(writes: tuple[Flask, tuple[str, ...]]
 
 
 def test_every_answer_has_the_headers_that_keep_others_out(settings: Settings, manager: JobManager) -> None:
-    id = manager.launch("wait", {"num_iterations": 1})[0]["id"]
+    id = manager.launch("wait", {"num_iterations": 1})[0].id
     with manager.files.open(f"{id}/out/a.svg", "wb") as file:
         file.write(b"<svg/>")
     paths = ["/", "/launch/wait", f"/jobs/{id}", f"/api/jobs/{id}", f"/api/jobs/{id}/files/a.svg", "/api/docs",
@@ -117,7 +117,7 @@ FETCH = """([url, method, mode]) => fetch(url, {method, mode, body: method === "
 def test_in_a_browser_another_site_writes_nothing_reads_nothing_and_frames_nothing(
     browser: Browser, manager: JobManager, redis_url: str, files_url: str, evil: str
 ) -> None:
-    id = manager.launch("wait", {"num_iterations": 1})[0]["id"]
+    id = manager.launch("wait", {"num_iterations": 1})[0].id
     ports = {"server": free_port(), "dashboard": free_port()}
     with ExitStack() as stack:
         for name, port in ports.items():
@@ -143,5 +143,5 @@ def test_in_a_browser_another_site_writes_nothing_reads_nothing_and_frames_nothi
         wait_until(lambda: len(page.frames) >= 3)
         page.wait_for_load_state("networkidle")
         assert not [frame for frame in page.frames[1:] if "Launchpad" in frame.content() or "queue" in frame.content()]
-    [job] = manager.page()["jobs"]
-    assert (job["id"], job["state"]) == (id, "queued")
+    [job] = manager.page().jobs
+    assert (job.id, job.state) == (id, "queued")

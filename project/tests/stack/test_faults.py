@@ -15,7 +15,7 @@ import test_stack
 from test_stack import ROOT, Stack, ask, docker, run, up
 
 from helpers import copy_project, wait_until
-from launchpad.queue.manager import ENDED
+from launchpad.queue.states import ENDED
 
 engine = test_stack.engine
 
