@@ -19,10 +19,10 @@ from helpers import (
     APP,
     BIN,
     CHROMIUM_NAMES,
-    ENVIRON,
     PROJECT,
     WORKER,
     answers,
+    environ_in,
     find_chromium,
     free_port,
     is_listening,
@@ -125,7 +125,7 @@ def work(redis_url: str, files_url: str) -> Callable[[], None]:
     """Run a real worker until the queue is empty."""
 
     def burst() -> None:
-        environ = os.environ | ENVIRON | {"REDIS_URL": redis_url, "FILES_URL": files_url}
+        environ = environ_in() | {"REDIS_URL": redis_url, "FILES_URL": files_url}
         command = [str(BIN / WORKER[0]), *WORKER[1:], "--burst"]
         done = subprocess.run(command, cwd=APP, env=environ, timeout=120, capture_output=True)
         assert done.returncode == 0, done.stderr.decode()

@@ -22,12 +22,6 @@ from redis import Redis
 PROJECT = Path(__file__).resolve().parent.parent
 APP = PROJECT / "tests/app"  # the project of the tests: a jobs.py and a server.py that nobody changes but they
 BIN = Path(sys.executable).parent
-# For processes that run in APP: its modules come first, then ours, and gunicorn.conf.py is not in its folder.
-ENVIRON = {
-    "PYTHONPATH": os.pathsep.join(map(str, (APP, PROJECT))),
-    "PYTHONWARNINGS": "default",
-    "GUNICORN_CMD_ARGS": f"--config={PROJECT}/gunicorn.conf.py",
-}
 WORKER = "rq worker --worker-class worker.Worker default".split()  # noqa: SIM905 - as one types it
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -90,6 +84,15 @@ def polls(port: int, path: str, connections: int, seconds: float, pause: float) 
     return dict(json.loads(answer))
 
 
+def environ_in(folder: Path = APP) -> dict[str, str]:
+    """The environment of a process that runs in a folder: its modules first, then those of the tests, then ours."""
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, (folder, APP, PROJECT))),
+        "PYTHONWARNINGS": "default",
+        "GUNICORN_CMD_ARGS": f"--config={PROJECT}/gunicorn.conf.py",  # which it looks for in the folder
+    }
+
+
 @contextmanager
 def process(
     command: list[str],
@@ -102,7 +105,7 @@ def process(
     child = subprocess.Popen(
         [str(BIN / command[0]), *command[1:]],
         cwd=cwd,
-        env=os.environ | ENVIRON | environ,
+        env=environ_in(cwd) | environ,
         stdout=stdout,
         stderr=stderr,
         start_new_session=True,

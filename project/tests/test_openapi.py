@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from datetime import date, datetime
 from enum import Enum
 from io import BytesIO
@@ -84,6 +85,7 @@ def application(functions: Mapping[str, Function] = FUNCTIONS, **settings: Any) 
     """The application with a login, and with the functions of this module in place of those of jobs.py."""
     app = create_app(Settings(login_username=LOGIN[0], login_password=LOGIN[1], **settings))
     app.extensions["launchpad"].manager.functions = functions
+    app.extensions["launchpad"] = replace(app.extensions["launchpad"], functions=functions)
     return app
 
 

@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 from rq.results import Result
 
-from helpers import ENVIRON, WORKER, process, wait_until
+from helpers import WORKER, environ_in, process, wait_until
 from launchpad.queue.job import RUN, Job
 from launchpad.queue.manager import JobManager
 
@@ -44,7 +44,7 @@ def evil(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def environ(redis_url: str, files_url: str, tmp_path: Path, evil: Path) -> dict[str, str]:
-    return {"REDIS_URL": redis_url, "FILES_URL": files_url, "PYTHONPATH": f"{tmp_path}:{ENVIRON['PYTHONPATH']}"}
+    return {"REDIS_URL": redis_url, "FILES_URL": files_url, "PYTHONPATH": f"{tmp_path}:{environ_in()['PYTHONPATH']}"}
 
 
 @contextmanager
