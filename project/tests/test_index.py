@@ -51,6 +51,15 @@ def test_a_search_finds_ids_by_how_they_begin(manager: JobManager) -> None:
     assert found(manager, id[:8], function="wait") == [id]
 
 
+def test_of_a_text_with_many_words_the_first_are_found_and_the_index_stays_small(
+    manager: JobManager, redis: Redis
+) -> None:
+    words = [f"{number:02}" for number in range(66)]  # all of them are in the description, which is cut
+    id = count(manager, " ".join(words))
+    assert [found(manager, word) for word in words] == [[id]] * 64 + [[]] * 2
+    assert len(redis.keys("rq:launchpad:word:*")) == 64
+
+
 def test_filters_and_search_work_together(manager: JobManager) -> None:
     three, canceled, text = wait(manager, 3), wait(manager, 3), count(manager, "3 times")
     manager.stop(canceled)

@@ -24,7 +24,7 @@ from launchpad.queue import schemas
 from launchpad.queue.logs import KEY_PREFIX as KEY
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
-from launchpad.worker.log_collector import MAX_LINE_CHARACTERS, WRITE
+from launchpad.worker.log_collector import MAX_LINE_CHARACTERS, WRITE_LOG
 from launchpad.worker.runner import run
 
 
@@ -367,7 +367,7 @@ def test_a_log_outlives_an_outage_of_redis(tmp_path: Path) -> None:
 def test_what_is_written_twice_since_the_answer_was_lost_is_there_once(manager: JobManager, redis: Redis) -> None:
     id = launch(manager, "say")
     for batch in ("one", "one", "two"):
-        redis.eval(WRITE, 0, id, batch, 0, 1, json.dumps([[time.time(), "info", batch]]))
+        WRITE_LOG(redis, args=[id, batch, 0, 1, json.dumps([[time.time(), "info", batch]])])
     assert [line.text for line in manager.log(id, 0).lines] == ["one", "two"]
 
 

@@ -20,7 +20,7 @@ from launchpad.functions.catalog import collect
 from launchpad.queue import schemas
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
-from launchpad.worker.warm import DUE, START
+from launchpad.worker.warm import DUE, START_JOB
 
 Waiter = subprocess.Popen[bytes]
 
@@ -218,11 +218,10 @@ def test_a_start_whose_answer_was_lost_is_answered_again_and_takes_no_other_job(
     manager: JobManager, redis: Redis
 ) -> None:
     first, second = (manager.launch("where", {})[0].id for _ in range(2))
-    start = redis.register_script(START)
     keys, ask = ["rq:queue:default", "rq:queue:default:intermediate"], ["name", "run", time.time(), "now", 60, ""]
-    assert [start(keys, ask)[0].decode() for _ in range(2)] == [first, first]
-    assert start(keys, [*ask[:1], "other", *ask[2:]])[0].decode() == second
-    assert start(keys, [*ask[:1], "third", *ask[2:]]) is None
+    assert [START_JOB(redis, keys, ask)[0].decode() for _ in range(2)] == [first, first]
+    assert START_JOB(redis, keys, [*ask[:1], "other", *ask[2:]])[0].decode() == second
+    assert START_JOB(redis, keys, [*ask[:1], "third", *ask[2:]]) is None
     assert manager.get(first).attempt == 1
 
 
@@ -231,7 +230,7 @@ def test_what_was_given_up_is_not_started(manager: JobManager, redis: Redis) -> 
     redis.hset(f"rq:job:{id}", "status", "failed")
     keys = ["rq:queue:default", "rq:queue:default:intermediate"]
     for given in ("", id, "unknown"):
-        assert redis.register_script(START)(keys, ["name", "run", time.time(), "now", 60, given]) is None
+        assert START_JOB(redis, keys, ["name", "run", time.time(), "now", 60, given]) is None
     assert redis.hget(f"rq:job:{id}", "status") == b"failed"
 
 

@@ -16,9 +16,12 @@ from rq.serializers import JSONSerializer
 from rq.utils import now
 
 from launchpad.functions.catalog import Function
-from launchpad.queue.index import MAX_ATTEMPTS, QUEUE, SAVE_META, index
+from launchpad.queue.constants import MAX_ATTEMPTS, QUEUE
+from launchpad.queue.index import index
+from launchpad.queue.scripts import LuaScript
 from launchpad.queue.serialize import describe
 
+SAVE_META = LuaScript("save_meta")
 RUN = "launchpad.worker.runner.run"  # the one function that RQ calls
 # Fields of a job by which RQ would call more functions, ask other hosts, or run it again. Jobs of ours have none of
 # them, and whoever can write to Redis shall not choose what runs.
@@ -56,7 +59,7 @@ class Job(RQJob):
         return job
 
     def to_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Answer the job's hash."""
+        """Return the job's hash."""
         return super().to_dict(*args, **kwargs) | ({"isolated": 1} if self.isolated else {})
 
     def __init__(self, id: str | None = None, connection: Redis | None = None, serializer: Any = None):
@@ -100,7 +103,7 @@ class Job(RQJob):
             return JobStatus.CREATED  # what it says is no state
 
     def latest_result(self, timeout: int = 0) -> Result | None:
-        """Answer the latest result, if there is one, and it can be read."""
+        """Return the latest result, or None if there is none, or it cannot be read."""
         with suppress(*UNREADABLE):
             return super().latest_result(timeout)
         return None
@@ -124,7 +127,7 @@ class Job(RQJob):
 
     def save_meta(self) -> None:
         """Write what a job tells of itself, unless it was deleted."""
-        self.connection.eval(SAVE_META, 0, self.key, self._serialize_meta())
+        SAVE_META(self.connection, args=[self.key, self._serialize_meta()])
 
     def retry(self, queue: Queue, pipeline: Pipeline) -> None:
         """Queue the job again, with what its process has saved; the worker's copy is older, and would be written."""

@@ -28,7 +28,7 @@ from rq.utils import utcparse
 from launchpad.encoding import parse_json, parse_json_object
 from launchpad.functions.catalog import Function
 from launchpad.queue import logs, schemas
-from launchpad.queue.index import QueryResult, Row, enqueue, ids_before, query_jobs, query_page
+from launchpad.queue.index import JobFilter, QueryResult, Row, enqueue, ids_before, query_jobs, query_page
 from launchpad.queue.job import RUN, UNREADABLE, Job, queue_of
 from launchpad.queue.serialize import job_of, read_description, shorten_result
 from launchpad.queue.states import ENDED, RETRYABLE, WAITING
@@ -215,7 +215,7 @@ class JobManager:
             per_page: jobs on a page.
         """
         first = (page - 1) * per_page
-        result = query_page(self.redis, state, function, q.strip(), first, first + per_page - 1)
+        result = query_page(self.redis, JobFilter(state, function, q.strip()), first, first + per_page - 1)
         return self._listing(result, page, per_page)
 
     def stop(self, id: str) -> schemas.Job:
@@ -274,7 +274,8 @@ class JobManager:
         """
         deadline = time.monotonic() + seconds
         done = 0
-        while found := ids_before(self.redis, state, function, q.strip(), before, BATCH):
+        job_filter = JobFilter(state, function, q.strip())
+        while found := ids_before(self.redis, job_filter, before, BATCH):
             for id, before in found:
                 done += self._try(action, id)
                 if time.monotonic() > deadline:

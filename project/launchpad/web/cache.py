@@ -16,7 +16,7 @@ from redis import Redis
 from redis.client import PubSub
 from redis.exceptions import RedisError
 
-from launchpad.queue.index import CHANGES
+from launchpad.queue.constants import CHANGES
 
 MAX_AGE = 0.4  # seconds
 PATIENCE = 0.2  # seconds that a request waits for the one that makes an answer; without Redis, that may take longer

@@ -18,7 +18,8 @@ from rq.job import JobStatus
 from rq.job_lifecycle import record_job_failure
 from rq.utils import now
 
-from launchpad.queue.index import RUNNING, catch_up
+from launchpad.queue.constants import RUNNING
+from launchpad.queue.index import catch_up
 from launchpad.queue.job import Job, queue_of
 
 # Seconds that a worker must have been silent before its job counts as lost. Workers are BACK so soon after an outage

@@ -31,41 +31,16 @@ from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
 from rq.job import Job
 
-from launchpad.queue.logs import KEY_PREFIX, LEVELS, MAX_BYTES, MAX_ENTRY_LINES, MAX_LINES
+from launchpad.queue.logs import LEVELS, MAX_BYTES, MAX_ENTRY_LINES, MAX_LINES
+from launchpad.queue.scripts import LuaScript
 from launchpad.worker.signals import blocked_signals
 
+WRITE_LOG = LuaScript("write_log")
 MAX_LINE_CHARACTERS = 8000  # longer lines are cut
 MAX_ENTRY_CHARACTERS = 64 * 1024  # in an entry of the stream
 INTERVAL_SECONDS = 0.2  # that a line waits for others
 RETRY_SECONDS, GIVE_UP_SECONDS = 1, 120  # between two tries while Redis is away, and for how long after the job's end
 MARK = "\x1e"  # begins a line, if the digit of its level follows
-
-# ARGV: the job, the batch, how many lines were dropped before it, then of each entry how many lines it has, and them.
-# An entry without lines says that an attempt to run the job has ended.
-WRITE = f"""
-local job, log = 'rq:job:' .. ARGV[1], '{KEY_PREFIX}' .. ARGV[1]
-local function number(entry) return tonumber(entry[1]:match('%d+')) end
-
-if redis.call('HEXISTS', job, 'status') == 0 then return end  -- deleted meanwhile
-local last, bytes = 0, 0
-local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
-if newest then
-    if newest[2][4] == ARGV[2] then return end  -- it is written, only the answer was lost
-    last, bytes = number(newest), newest[2][6]
-end
-last = last + ARGV[3]
-for i = 4, #ARGV, 2 do
-    last, bytes = last + ARGV[i], bytes + #ARGV[i + 1]
-    redis.call('XADD', log, last .. '-*', 'lines', ARGV[i + 1], 'batch', ARGV[2], 'bytes', bytes)
-end
-while true do
-    local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
-    if number(oldest) > last - {MAX_LINES} and bytes - oldest[2][6] < {MAX_BYTES} then break end
-    redis.call('XDEL', log, oldest[1])
-end
-local ttl = redis.call('PTTL', job)
-if ttl > 0 then redis.call('PEXPIRE', log, ttl) end
-"""
 
 _collector: socket.socket | None = None  # the way to that of this worker
 _line: "Line | None" = None  # the way of this process
@@ -336,7 +311,7 @@ class Log:
         """Write the lines to Redis, or try again later."""
         self._batch = self._batch or self._pack()
         try:
-            redis.eval(WRITE, 0, self._id, *self._batch)
+            WRITE_LOG(redis, args=[self._id, *self._batch])
         except RedisError as error:
             self.due = time.monotonic() + RETRY_SECONDS
             if self.due > self._deadline:

@@ -16,7 +16,7 @@ from rq.scheduler import RQScheduler
 from rq.scripts import release_lock
 
 from launchpad.functions.catalog import Function, collect
-from launchpad.queue.index import QUEUE
+from launchpad.queue.constants import QUEUE
 from launchpad.queue.job import Job, queue_of
 from launchpad.settings import Settings
 from launchpad.storage import Store

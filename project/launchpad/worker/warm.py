@@ -3,8 +3,9 @@
 A no-op job costs RQ a fork, 25 round trips and 60 commands; here two round trips. What stays as it is: each job runs in
 a process that may crash, be stopped, or be over its time without taking the worker down.
 
-    worker    takes a job and writes that it has started (START), hands it to the horse, waits for a byte or for its end
-    horse     runs it, writes how it has ended (END), sends the byte
+    worker    takes a job and writes that it has started (START_JOB), hands it to the horse, waits for a byte
+              or for its end
+    horse     runs it, writes how it has ended (END_JOB), sends the byte
 
 Both are scripts: what belongs together is one step, and happens only if nobody has given the job up, or deleted it,
 meanwhile. They write what RQ's own code writes; a failure takes RQ's own way.
@@ -32,101 +33,15 @@ from rq.timeouts import BaseDeathPenalty, HorseMonitorTimeoutException
 from rq.utils import now, utcformat
 from rq.worker import Worker, WorkerStatus
 
-from launchpad.queue.index import LIBRARY, MAX_ATTEMPTS, QUEUE
+from launchpad.queue.scripts import LuaScript
 from launchpad.worker import log_collector
 
+START_JOB = LuaScript("start_job")
+END_JOB = LuaScript("end_job")
 JOBS = 10_000  # that a horse runs before another takes its place, in case something grows in it slowly
 MEMORY = 300 * 1024  # KB by which it may have grown
 TIMES = (b"created_at", b"enqueued_at", b"started_at", b"last_heartbeat")  # which RQ's `restore` is slow to read
 DUE = 1.0  # seconds between two signs of life while jobs follow each other, and between two looks at other things
-
-# KEYS: the queue, and what was taken from it and not started. ARGV: the worker's name, an id for the run, the time in
-# two forms, the seconds that a sign of life holds for, and a job that RQ has taken after it waited, or "".
-# Answers a job's id and its hash. It is what RQ's `prepare_execution` and `prepare_job_execution` write, in its words.
-START = (
-    LIBRARY
-    + """
-local worker, run, time, text, ttl, given = unpack(ARGV)
-local runs = 'rq:worker:' .. worker .. ':executions'
-
-local function started_before()  -- it is asked again: the answer was lost
-    for _, key in ipairs(redis.call('SMEMBERS', runs)) do
-        if key:sub(-#run) == run then return key:sub(1, -#run - 2) end
-    end
-end
-
-local function meta_of(job)
-    local ok, meta = pcall(cjson.decode, redis.call('HGET', job, 'meta') or '{}')
-    meta = ok and type(meta) == 'table' and meta or {}
-    local attempts = type(meta.attempts) == 'table' and meta.attempts or {}
-    while #attempts >= MAX_ATTEMPTS do table.remove(attempts, 1) end
-    table.insert(attempts, {started_at = text})
-    return cjson.encode({attempt = (tonumber(meta.attempt) or 0) + 1, attempts = attempts})
-end
-
-local function start(id)
-    local job, key = 'rq:job:' .. id, id .. ':' .. run
-    local execution, executions = 'rq:execution:' .. key, 'rq:executions:' .. id
-    redis.call('HSET', execution, 'id', run, 'job_id', id, 'worker_name', worker, 'created_at', time,
-        'last_heartbeat', time)
-    redis.call('EXPIRE', execution, ttl)
-    redis.call('ZADD', executions, time + ttl + 60, run)
-    redis.call('EXPIRE', executions, ttl + 60)
-    redis.call('ZADD', 'rq:wip:QUEUE', time + ttl, key)
-    redis.call('SADD', runs, key)
-    redis.call('EXPIRE', runs, ttl + 60)
-    redis.call('HSET', 'rq:worker:' .. worker, 'state', 'busy')
-    redis.call('HSET', job, 'status', 'started', 'started_at', text, 'last_heartbeat', text, 'worker_name', worker,
-        'meta', meta_of(job))
-    redis.call('PERSIST', job)
-    index(id)
-end
-
-local id = started_before()
-while not id do
-    id = given ~= '' and given or redis.call('LPOP', KEYS[1])
-    if not id then return false end
-    if given ~= '' then redis.call('LREM', KEYS[2], 1, id) end
-    local state = redis.call('HGET', 'rq:job:' .. id, 'status')
-    if state and not ({started = 1, finished = 1, failed = 1, stopped = 1, canceled = 1})[state] then
-        start(id)
-    elseif given ~= '' then
-        return false
-    else
-        id = nil
-    end
-end
-return {id, redis.call('HGETALL', 'rq:job:' .. id)}
-""".replace("MAX_ATTEMPTS", str(MAX_ATTEMPTS)).replace("QUEUE", QUEUE)
-)
-
-# ARGV: the job's id, the run's, the worker's name, the time in two forms, how many seconds it took, for how many it is
-# kept, then the fields of the result. Answers how many jobs depend on it; nothing if it is not ours any more, and then
-# nothing is done. It is what RQ's `handle_job_success` writes.
-END = (
-    LIBRARY
-    + """
-local id, run, worker, time, text, took, ttl = unpack(ARGV)
-local job, key, results, ttl = 'rq:job:' .. id, id .. ':' .. run, 'rq:results:' .. id, tonumber(ttl)
-if redis.call('EXISTS', job) == 0 or redis.call('ZREM', 'rq:wip:QUEUE', key) == 0 then return false end
-redis.call('HINCRBY', 'rq:worker:' .. worker, 'successful_job_count', 1)
-redis.call('HINCRBYFLOAT', 'rq:worker:' .. worker, 'total_working_time', took)
-redis.call('HSET', job, 'status', 'finished', 'ended_at', text)
-redis.call('XADD', results, 'MAXLEN', '~', 10, '*', unpack(ARGV, 8))
-redis.call('ZADD', 'rq:finished:QUEUE', ttl < 0 and '+inf' or time + ttl, id)
-if ttl > 0 then
-    for _, suffix in ipairs({'', ':dependents', ':dependencies'}) do redis.call('EXPIRE', job .. suffix, ttl) end
-    redis.call('EXPIRE', results, ttl)
-else
-    redis.call('PERSIST', results)
-end
-redis.call('DEL', 'rq:execution:' .. key)
-redis.call('ZREM', 'rq:executions:' .. id, run)
-redis.call('SREM', 'rq:worker:' .. worker .. ':executions', key)
-index(id)
-return redis.call('SCARD', job .. ':dependents')
-""".replace("QUEUE", QUEUE)
-)
 
 
 class NoLimit(BaseDeathPenalty):
@@ -151,7 +66,7 @@ class WarmProcess(Worker):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self._start = self.connection.client().register_script(START)  # one connection, which need not be looked for
+        self._client = self.connection.client()  # one connection, which need not be looked for
         self._lock = threading.RLock()  # commands come in a thread
         self._blank = self.job_class("blank", self.connection, self.serializer)
         self._ttl = self.get_heartbeat_ttl(self._blank)
@@ -176,7 +91,7 @@ class WarmProcess(Worker):
             self._beat_at = time.monotonic()
 
     def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
-        """Set the worker's state; between two jobs it stays busy for others, and START has told them."""
+        """Set the worker's state; between two jobs it stays busy for others, and START_JOB has told them."""
         if {state, self._state} == {WorkerStatus.BUSY, WorkerStatus.IDLE}:
             self._state = state
         else:
@@ -196,7 +111,8 @@ class WarmProcess(Worker):
         queue, run, moment = self.queues[0], os.urandom(16).hex(), now()
         keys = [queue.key, queue.intermediate_queue_key]
         with self._lock:  # as soon as others see that it has started, they may want to stop it
-            answer = self._start(keys, [self.name, run, moment.timestamp(), utcformat(moment), self._ttl, taken])
+            times = [moment.timestamp(), utcformat(moment)]
+            answer = START_JOB(self._client, keys, [self.name, run, *times, self._ttl, taken])
             if answer:
                 self._run = Execution(run, answer[0].decode(), self.connection, self.name)
                 self.executions, self._stopped_job_id = {run: self._run}, None
@@ -301,7 +217,7 @@ class WarmProcess(Worker):
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         """Run a job, and those that are handed over after it; RQ calls it in the new process, and then ends that."""
         self.death_penalty_class = super().death_penalty_class
-        self._end = self.connection.client().register_script(END)
+        self._client = self.connection.client()
         self._way.close()
         self._way = self._end_of_way
         os.register_at_fork(after_in_child=self._way.close)
@@ -338,7 +254,7 @@ class WarmProcess(Worker):
         self._is_last |= isinstance(exc_info[1], MemoryError) or not isinstance(exc_info[1], Exception)
 
     def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
-        """Begin to record the end of a job; END will see whether it was deleted."""
+        """Begin to record the end of a job; END_JOB will see whether it was deleted."""
         if job.get_status(refresh=False) == JobStatus.FAILED:
             super().handle_execution_ended(job, queue, heartbeat_ttl)
         else:
@@ -358,7 +274,7 @@ class WarmProcess(Worker):
         took = (job.ended_at - job.started_at).total_seconds()
         when: list[Any] = [job.ended_at.timestamp(), utcformat(job.ended_at)]
         fields = [part for pair in result.serialize().items() for part in pair]
-        if self._end(args=[job.id, execution.id, self.name, *when, took, ttl, *fields]):
+        if END_JOB(self._client, args=[job.id, execution.id, self.name, *when, took, ttl, *fields]):
             queue.enqueue_dependents(job)
         self.executions.clear()
         self._go_on()  # and not after RQ has logged it

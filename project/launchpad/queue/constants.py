@@ -1,0 +1,7 @@
+"""Names and limits that several modules and the Lua scripts share: each stands here, and nowhere else."""
+
+QUEUE = "default"
+PREFIX = "rq:launchpad:"  # begins each key of ours; those of the index are listed in lua/index.lua
+CHANGES = "rq:pubsub:launchpad"  # the channel on which each change of a job is said
+RUNNING = PREFIX + "running"  # ids of running jobs, by the time of their start in microseconds
+MAX_ATTEMPTS = 20  # of a job, whose times are kept: the newest
