@@ -18,10 +18,11 @@ run: $(READY) ## run everything without Docker, at http://127.0.0.1:5000; Ctrl-C
 test: $(READY) ## run all tests, or some: PYTEST_ARGS="-k word"
 	$(VENV)/bin/python -m pytest -n 3 --dist loadgroup $(PYTEST_ARGS)
 
-lint: $(READY) ## check style, types and the Dockerfile
+lint: $(READY) ## check style, types, the Lua scripts and the Dockerfile
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/python project/tests/lint_lua.py
 	$(VENV)/bin/hadolint project/Dockerfile
 
 audit: $(READY) ## ask PyPI for known weaknesses of the packages in the image
