@@ -1,7 +1,6 @@
 """Formatting: everything that puts a job into words, for the pages and for the terminal. Pure functions."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -216,20 +215,3 @@ def _file_names(value: Any) -> Any:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-FILTERS: tuple[Callable[..., Any], ...] = (
-    outcome,
-    state_note,
-    elapsed,
-    progress_detail,
-    count_workers,
-    count_jobs,
-    format_duration,
-    time_ago,
-    format_time,
-    format_call,
-    format_value,
-    format_cell,
-    numeric_columns,
-)
