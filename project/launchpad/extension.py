@@ -8,13 +8,13 @@ from launchpad import cli
 from launchpad.functions.catalog import collect
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
-from launchpad.web import api, errors, openapi, pages, security, uploads
+from launchpad.web import api, errors, fragments, openapi, pages, security, uploads
 from launchpad.web.blueprint import bp
 from launchpad.web.cache import ResponseCache
 from launchpad.web.state import State
 
 # What registers its views with the blueprint when it is imported.
-VIEWS = (api, errors, openapi, pages, uploads)
+VIEWS = (api, errors, fragments, openapi, pages, uploads)
 
 
 class Launchpad:

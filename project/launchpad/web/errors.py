@@ -18,14 +18,15 @@ from launchpad.functions.catalog import InvalidArguments
 from launchpad.queue.manager import JobNotFound, QueueFull, WrongState
 from launchpad.web import security
 from launchpad.web.blueprint import bp
+from launchpad.web.context import page_context
 from launchpad.web.state import manager, state
 
 RETRY_SECONDS = 5
-FOR_PROGRAMS = ("/api/", "/healthz", "/readyz", "/metrics")
+FOR_PROGRAMS = ("/api/", "/fragments/", "/healthz", "/readyz", "/metrics")
 
 
 def problem(status: int, detail: str, **more: Any) -> Response:
-    """Describe an error, as JSON below /api/ and as a page elsewhere."""
+    """Describe an error, as JSON for a program and as a page for a person."""
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -33,7 +34,7 @@ def problem(status: int, detail: str, **more: Any) -> Response:
         "detail": detail,
     } | more
     if not request.path.removeprefix(state().url_prefix).startswith(FOR_PROGRAMS):
-        response = make_response(render_template("launchpad/error.html", **body), status)
+        response = make_response(render_template("launchpad/error.html", **page_context(), **body), status)
     else:
         response = Response(json.dumps(body), status, mimetype="application/problem+json")
     if status in (429, 503):

@@ -1,7 +1,6 @@
 """Formatting: everything that puts a job into words, for the pages and for the terminal. Pure functions."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +21,7 @@ from launchpad.queue.states import ENDED_EARLY
 
 MAX_SUMMARY_CHARACTERS = 300  # of a result, in a row of the list
 MAX_INLINE_CHARACTERS = 80  # of a value that needs no box of its own
+AGE_STEP_SECONDS = 10
 UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -148,9 +148,14 @@ def format_duration(seconds: float) -> str:
 
 
 def time_ago(time: datetime) -> str:
-    """Say how long ago a time was, in its largest unit."""
-    seconds = int((datetime.now(UTC) - time).total_seconds())
-    return "just now" if seconds < 5 else f"{' '.join(format_duration(seconds).split()[:2])} ago"
+    """Say how long ago a time was, in its largest unit.
+
+    It goes on in steps, and for all times at the same moment: so a page on which nothing else happens stays the same
+    from one look to the next.
+    """
+    now = datetime.now(UTC).timestamp() // AGE_STEP_SECONDS * AGE_STEP_SECONDS
+    seconds = round((now - time.timestamp()) / AGE_STEP_SECONDS) * AGE_STEP_SECONDS
+    return f"{' '.join(format_duration(seconds).split()[:2])} ago" if seconds > 0 else "just now"
 
 
 def format_time(time: datetime) -> str:
@@ -216,20 +221,3 @@ def _file_names(value: Any) -> Any:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-FILTERS: tuple[Callable[..., Any], ...] = (
-    outcome,
-    state_note,
-    elapsed,
-    progress_detail,
-    count_workers,
-    count_jobs,
-    format_duration,
-    time_ago,
-    format_time,
-    format_call,
-    format_value,
-    format_cell,
-    numeric_columns,
-)

@@ -4,65 +4,36 @@ import json
 import re
 from contextlib import suppress
 from secrets import token_hex
-from typing import Any, NamedTuple
+from typing import Any
 
 from flask import Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest, NotFound, UnprocessableEntity
 
 from launchpad.functions.catalog import Function, InvalidArguments
-from launchpad.functions.forms import as_text
-from launchpad.queue import schemas, states
+from launchpad.queue import schemas
 from launchpad.queue.logs import MAX_LINES
 from launchpad.queue.manager import JobNotFound, QueueFull
 from launchpad.web import formatting
 from launchpad.web.api import MAX_PER_PAGE, time_of
 from launchpad.web.blueprint import bp
-from launchpad.web.state import manager, state
+from launchpad.web.context import KEY
+from launchpad.web.fragments import ACTIONS, job_context, list_context, read_filter
+from launchpad.web.state import manager
 from launchpad.web.uploads import read_form
 
-KEY = "idempotency-key"  # the hyphen keeps it apart from every parameter
 ACT_SECONDS = 5.0  # that an action on many jobs may take before it says how far it is
-# What can be done with many jobs at once, and what there is to know before.
-ACTIONS = {
-    "stop": "Jobs that have ended already stay as they are.",
-    "retry": "Of these, the ones that failed, were stopped or canceled are queued again.",
-    "delete": "Jobs that run are stopped first. Deleted jobs cannot be brought back.",
-}
-
-for _filter in (as_text, *formatting.FILTERS):
-    bp.add_app_template_filter(_filter)
-
-# What the script fills in to make a row of the list.
-BLANK = schemas.Job.model_construct(id="ID", function="", arguments={}, state="queued", created_at=None)
-
-
-class JobFilter(NamedTuple):
-    """Which jobs a list shows, in the order in which the manager takes it."""
-
-    state: str | None
-    function: str | None
-    q: str
 
 
 @bp.get("/")
 def index() -> ResponseReturnValue:
     """Show the forms of all functions and the list of jobs. Query: `state`, `function`, `q`, `page`."""
-    job_filter = _job_filter(request.args)
-    page = min(max(request.args.get("page", 1, type=int), 1), 10**9)
-    listing = manager().page(*job_filter, page=page)
-    if page > listing.pages:
-        return redirect(url_for(".index", **_query(job_filter), page=listing.pages))
-    return render_template(
-        "launchpad/index.html",
-        functions=manager().functions.values(),
-        listing=listing,
-        job_filter=_query(job_filter),
-        blank=BLANK,
-        tabs=(None, *states.STATES),
-        actions=ACTIONS,
-    )
+    shown = list_context()
+    query, page = shown["job_filter"], shown["listing"].page
+    if request.args.get("page", 1, type=int) > page:
+        return redirect(url_for(".index", **query, page=page))
+    fragment = url_for(".jobs_fragment", **query, page=page if page > 1 else None)
+    return render_template("launchpad/index.html", **shown, functions=manager().functions.values(), fragment=fragment)
 
 
 @bp.route("/launch/<name>", methods=["GET", "POST"])
@@ -93,12 +64,12 @@ def act() -> ResponseReturnValue:
     Form: `action`; `id`, repeated, or `all` with `state`, `function` and `q`; `page` to go back to; `confirmed`. What
     takes long is done in steps, between which `before` and `done` tell how far it is.
     """
-    form, job_filter = request.form, _job_filter(request.form)
+    form, job_filter = request.form, read_filter(request.form)
     action, ids, everything = form.get("action", ""), form.getlist("id"), bool(form.get("all"))
     before = form.get("before", "+inf")
     if action not in ACTIONS or len(ids) > MAX_PER_PAGE or not re.fullmatch(r"\+inf|\d{1,20}", before, re.ASCII):
         raise BadRequest(f"An action is one of {', '.join(ACTIONS)}, on up to {MAX_PER_PAGE} jobs, or on all.")
-    shown = {"action": action, "note": ACTIONS[action], "ids": ids, "job_filter": _query(job_filter)}
+    shown = {"action": action, "note": ACTIONS[action], "ids": ids, "job_filter": job_filter.query()}
     if not form.get("confirmed"):
         count = manager().page(*job_filter, per_page=1).total if everything else len(ids)
         if count:
@@ -110,20 +81,19 @@ def act() -> ResponseReturnValue:
             return render_template("launchpad/act.html", **shown, count=done, before=before, goes_on=True)
     else:
         manager().act_on(action, ids)
-    return redirect(url_for(".index", **_query(job_filter), page=form.get("page") or None), 303)
+    return redirect(url_for(".index", **job_filter.query(), page=form.get("page") or None), 303)
 
 
 @bp.get("/jobs/<id>")
 def job(id: str) -> str:
     """Show one job."""
-    found = manager().get(id)
+    shown = job_context(id)
     return render_template(
         "launchpad/job.html",
-        job=found,
-        earlier=manager().attempts(id)[:-1],
-        listing=manager().many([id]),
-        known=found.function in manager().functions,
+        **shown,
+        known=shown["job"].function in manager().functions,
         levels=schemas.LOG_LEVELS,
+        fragment=url_for(".job_fragment", id=id),
     )
 
 
@@ -144,7 +114,7 @@ def delete(id: str) -> ResponseReturnValue:
     """Delete a job, and go back to the list."""
     with suppress(JobNotFound):  # a second click
         manager().delete(id)
-    return redirect(url_for(".index", **_query(_job_filter(request.args)), page=request.args.get("page")), 303)
+    return redirect(url_for(".index", **read_filter(request.args).query(), page=request.args.get("page")), 303)
 
 
 @bp.post("/jobs/<id>/stop")
@@ -169,33 +139,6 @@ def again(id: str) -> ResponseReturnValue:
     except InvalidArguments as error:
         raise UnprocessableEntity(f"The function takes other arguments now: {error}") from None
     return redirect(url_for(".job", id=new), 303)
-
-
-@bp.app_context_processor
-def page_context() -> dict[str, Any]:
-    """Give every template, that of the errors included, what the frame of the page shows."""
-    host = re.sub(r":\d+$", "", request.host)
-    port = state().settings.dashboard_port
-    return {
-        "monitor_url": f"{request.scheme}://{host}:{port}/",
-        "new_key": token_hex,
-        "KEY": KEY,
-        "SHORT": formatting.MAX_INLINE_CHARACTERS,
-        "states": states,
-        "UPLOAD": state().settings.max_upload_mb * 1024**2,
-    }
-
-
-def _job_filter(given: MultiDict[str, str]) -> JobFilter:
-    state = given.get("state") or None
-    if state not in (None, *states.STATES):
-        raise NotFound("There is no such state.")
-    return JobFilter(state, given.get("function") or None, given.get("q", "").strip())
-
-
-def _query(job_filter: JobFilter) -> dict[str, Any]:
-    """Write a job_filter as a link has it."""
-    return {name: value for name, value in job_filter._asdict().items() if value}
 
 
 def _function(name: str) -> Function:

@@ -50,4 +50,4 @@ class Watch:
 
 
 def is_poll(request: Request) -> bool:
-    return request.method == "GET" and urlsplit(request.url).path == "/api/jobs"
+    return request.method == "GET" and "/fragments/jobs" in urlsplit(request.url).path

@@ -4,7 +4,8 @@ import { $, call } from "./app.js";
 
 const MOST = 10_000, ROWS = 25; // lines of the log, which keeps no more; rows of a page of a table
 const MANY = 1000; // lines of an answer that is perhaps not the last, for now: it has up to 2,000
-const page = $("#job"), log = $("#log"), lines = $(".lines", log), [level, pause] = log.querySelectorAll("select, button");
+const page = $("#job"), log = $("#log"), lines = $(".lines", log), help = $(".help", log);
+const [level, pause] = log.querySelectorAll("select, button");
 
 // ---- The log ----
 
@@ -29,20 +30,21 @@ function show(found) {
 async function follow() {
   for (;;) {
     const signal = AbortSignal.timeout(10000);
-    const answer = await call(`/api/jobs/${page.dataset.id}/log?after=${read}`, { signal });
+    const answer = await call(`${log.dataset.lines}?after=${read}`, { signal });
     if (pressed()) return;
     show(answer.lines);
     ({ next: read, complete } = answer);
     if (answer.lines.length < MANY) break;
   }
-  const here = lines.childElementCount, cut = `The newest of ${read.toLocaleString("en-US")} lines.`;
-  $(".help", log).textContent = here < read ? cut : here ? "" : complete ? "It printed nothing." : "Nothing yet.";
+  const { none, noneYet, newest } = help.dataset, here = lines.childElementCount;
+  const cut = here < read && newest.replace("{n}", read.toLocaleString("en-US"));
+  help.textContent = cut || (here ? "" : complete ? none : noneYet);
 }
 
 const pressed = () => pause.ariaPressed === "true";
 pause.addEventListener("click", () => {
   pause.ariaPressed = String(!pressed());
-  pause.textContent = pressed() ? "Go on" : "Pause";
+  [pause.textContent, pause.dataset.other] = [pause.dataset.other, pause.textContent];
 });
 level.addEventListener("change", () => {
   lines.dataset.level = level.value;
@@ -51,10 +53,10 @@ level.addEventListener("change", () => {
 
 async function run() {
   for (let attempt, gone = false; !gone;) {
-    const { state } = page.dataset, waits = ["queued", "scheduled", "deferred"].includes(state);
     if (attempt !== page.dataset.attempt) complete = false; // it runs once more, or has done so meanwhile
     ({ attempt } = page.dataset);
-    if (!document.hidden && !pressed() && !waits && (!complete || state === "started")) {
+    const asks = { none: false, grows: true, whole: !complete }[page.dataset.log];
+    if (!document.hidden && !pressed() && asks) {
       await follow().catch(({ status }) => { gone = status === 404; }); // app.js says what is wrong
     }
     await new Promise((resolve) => setTimeout(resolve, 1000));
@@ -68,6 +70,7 @@ const body = (node) => $("tbody", node.closest(".result"));
 
 function setUp() {
   for (const node of document.querySelectorAll("tbody")) {
+    if (tables.has(node)) continue;
     tables.set(node, { rows: [...node.rows], first: 0 });
     turn(node, 0);
   }
@@ -106,6 +109,6 @@ document.addEventListener("click", ({ target }) => {
   if (button?.matches(".sort")) sort(button.parentElement);
   if (button?.matches(".turn")) turn(body(button), Number(button.value));
 });
-document.addEventListener("fresh", setUp);
+document.addEventListener("updated", setUp);
 setUp();
 run();
