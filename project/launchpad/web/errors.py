@@ -7,6 +7,7 @@ registered for each status.
 
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Response, current_app, json, make_response, render_template, request
 from gunicorn.http.errors import ParseException
@@ -17,7 +18,7 @@ from werkzeug.routing import RequestRedirect
 from launchpad.functions.catalog import InvalidArguments
 from launchpad.queue.manager import JobNotFound, QueueFull, WrongState
 from launchpad.web import security
-from launchpad.web.blueprint import bp
+from launchpad.web.blueprint import OPEN_ENDPOINTS, bp
 from launchpad.web.context import page_context
 from launchpad.web.state import manager, state
 
@@ -114,15 +115,31 @@ def answer_unknown_addresses() -> Response | None:
     Without a prefix, that is any address, but what the app has handlers of its own for.
     """
     error = request.routing_exception
-    if error is None or isinstance(error, RequestRedirect):
+    if error is None:
         return None
-    if not _is_ours(request.path) and (state().url_prefix or _has_handler(error)):
+    is_redirect = isinstance(error, RequestRedirect)
+    if is_redirect and not _leads_to_us(error):
+        return None
+    if not is_redirect and not _is_ours(request.path) and (state().url_prefix or _has_handler(error)):
         return None
     try:
-        security.check_request(state().settings)
+        security.check_request(state().settings, is_open=_is_open(request.path))
     except HTTPException as refusal:
-        error = refusal
-    return security.set_headers(http_problem(error))
+        return security.set_headers(http_problem(refusal))
+    return None if is_redirect else security.set_headers(http_problem(error))
+
+
+def _leads_to_us(redirect: HTTPException) -> bool:
+    """Tell whether Flask redirects to an address of ours, as it does from one with two slashes."""
+    path = urlsplit(redirect.get_response().location).path.removeprefix(request.script_root.rstrip("/"))
+    endpoints = (rule.endpoint for rule in current_app.url_map.iter_rules() if rule.rule == path)
+    return any(endpoint.startswith(f"{bp.name}.") for endpoint in endpoints)
+
+
+def _is_open(path: str) -> bool:
+    """Tell whether an address is answered without the login: then it is for another method, too."""
+    rules = current_app.url_map.iter_rules()
+    return any(rule.endpoint in OPEN_ENDPOINTS and rule.rule == path for rule in rules)
 
 
 def _is_ours(path: str) -> bool:
