@@ -19,6 +19,7 @@ from launchpad.queue.manager import JobNotFound, QueueFull
 from launchpad.web import formatting
 from launchpad.web.api import MAX_PER_PAGE, time_of
 from launchpad.web.blueprint import bp
+from launchpad.web.links import add_file_urls
 from launchpad.web.state import manager, state
 from launchpad.web.uploads import read_form
 
@@ -117,6 +118,7 @@ def act() -> ResponseReturnValue:
 def job(id: str) -> str:
     """Show one job."""
     found = manager().get(id)
+    add_file_urls(found)
     return render_template(
         "launchpad/job.html",
         job=found,
