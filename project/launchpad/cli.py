@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from flask import Flask
+from flask import Flask, url_for
 from flask.cli import ScriptInfo
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from tqdm import tqdm
@@ -92,7 +92,7 @@ def _run(app: Flask, function: Function, /, _follow: bool, **options: Any) -> No
             texts = {name: [_text(manager, most, stack, value) for value in values] for name, values in form.items()}
             job, _ = manager.launch(function.name, function.parse_form(texts))
         if _follow:
-            _follow_to_its_end(manager, job, app.extensions["launchpad"].settings.server_port)
+            _follow_to_its_end(app, manager, job)
         else:
             click.echo(job.id)
     except InvalidArguments as error:
@@ -122,7 +122,7 @@ def _text(manager: JobManager, most: int, stack: ExitStack, value: Any) -> Any:
     return upload.received()
 
 
-def _follow_to_its_end(manager: JobManager, job: Job, port: int) -> None:
+def _follow_to_its_end(app: Flask, manager: JobManager, job: Job) -> None:
     """Show a job until it has ended, and print its result or raise its failure. Ctrl-C ends only this."""
     click.echo(f"Job {job.id}", err=True)
     try:
@@ -131,16 +131,24 @@ def _follow_to_its_end(manager: JobManager, job: Job, port: int) -> None:
                 time.sleep(POLL)
                 job = _look_again(manager, bar, job)
     except KeyboardInterrupt:
-        url = f"http://127.0.0.1:{port}/api/jobs/{job.id}/stop"
-        click.echo(f"It goes on. Stop it on its page or with: curl -X POST {url}", err=True)
+        address = _address(app, "stop_job", id=job.id)
+        click.echo(f"It goes on. Stop it on its page or with: curl -X POST {address}", err=True)
         raise SystemExit(130) from None
     if job.state != "finished":
         raise click.ClickException(job.error.cause if job.error else f"It was {job.state}.")
     for result in (job.result, *job.result.more) if job.result else ():
-        _print_result(result, port)
+        _print_result(app, job.id, result)
 
 
-def _print_result(result: Result, port: int) -> None:
+def _address(app: Flask, view: str, **values: str) -> str:
+    """Tell the address of one of our views on the server of this machine, below the path that the app has there."""
+    settings = app.extensions["launchpad"].settings
+    base = f"http://127.0.0.1:{settings.server_port}{settings.script_name}"
+    with app.test_request_context(base_url=base):
+        return url_for(f"launchpad.{view}", **values, _external=True)
+
+
+def _print_result(app: Flask, id: str, result: Result) -> None:
     """Print a value, a table as CSV, and of a file where it is."""
     match result:
         case TableResult(columns=columns, rows=rows, count=count) if len(rows) == count:
@@ -148,7 +156,7 @@ def _print_result(result: Result, port: int) -> None:
         case JsonResult(file=None, value=value) | TextResult(file=None, value=value):
             click.echo(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2))
         case _ if result.file:
-            click.echo(f"http://127.0.0.1:{port}{result.file.url}")
+            click.echo(_address(app, "get_file", id=id, name=result.file.name))
 
 
 def _look_again(manager: JobManager, bar: "Bar", job: Job) -> Job:

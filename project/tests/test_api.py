@@ -5,17 +5,25 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.client import HTTPConnection
+from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from redis import Redis
+from rq.job import JobStatus
+from rq.results import Result
 from werkzeug.test import TestResponse
 
+import jobs
 from helpers import wait_until
+from launchpad import Launchpad
+from launchpad.queue.job import Job
 from launchpad.queue.manager import JobManager
 from launchpad.queue.states import STATES
+from launchpad.settings import Settings
 
 TEXT = "\n".join(topics.values())
 
@@ -265,3 +273,43 @@ def test_what_has_not_changed_is_not_sent_again(client: FlaskClient, manager: Jo
             assert (again.status_code, again.data) == (304, b"")
     manager.delete(id)
     assert client.get("/api/jobs", headers={"If-None-Match": tag}).status_code == 200
+
+
+FILE = {"name": "Übersicht 1.txt", "size": 3, "media_type": "text/plain"}
+
+
+def finished_with(manager: JobManager, file: dict[str, Any]) -> str:
+    """A job that has returned a file, as it stands in Redis."""
+    job = Job.fetch(manager.launch("wait", {})[0].id, manager.redis)
+    value = {"type": "json", "value": 1, "more": [{"type": "file", "file": file}]}
+    job.set_status(JobStatus.FINISHED)
+    Result.create(job, Result.Type.SUCCESSFUL, 500, return_value=value)
+    (Path(manager.files.at(job.id)[1]) / "out").mkdir(parents=True)
+    (Path(manager.files.at(job.id)[1]) / "out" / file["name"]).write_text("abc")
+    return job.id
+
+
+@pytest.mark.parametrize("file", [FILE, FILE | {"url": "/api/jobs/elsewhere/files/Übersicht 1.txt"}])
+def test_the_address_of_a_file_is_that_of_the_request(
+    app: Flask, settings: Settings, manager: JobManager, file: dict[str, Any]
+) -> None:
+    id = finished_with(manager, file)
+    below = Flask("below")
+    Launchpad(below, jobs, url_prefix="/tools/", settings=settings.model_copy(update={"trusted_proxies": 1}))
+    forwarded = {"X-Forwarded-Prefix": "/outer"}
+    for application, path, options, root in (
+        (app, "", {}, ""),
+        (app, "", {"environ_overrides": {"SCRIPT_NAME": "/outer"}}, "/outer"),
+        (below, "/tools", {}, "/tools"),
+        (below, "/tools", {"headers": forwarded}, "/outer/tools"),
+        (below, "/tools", {}, "/tools"),  # what was answered before is kept, but not for this one
+    ):
+        client = application.test_client()
+        url = f"{root}/api/jobs/{id}/files/%C3%9Cbersicht%201.txt"
+        job = client.get(f"{path}/api/jobs/{id}", **options).json
+        [listed] = client.get(f"{path}/api/jobs?id={id}", **options).json["jobs"]
+        for result in (job["result"], listed["result"]):
+            assert result["more"][0]["file"] == FILE | {"url": url}
+        assert f'href="{url}"' in client.get(f"{path}/jobs/{id}", **options).text
+        assert client.get(url.removeprefix("/outer"), **options).text == "abc"
+    below.extensions["launchpad"].manager.redis.close()

@@ -115,7 +115,7 @@ def following(seconds: int, folder: Path, **environ: str) -> Iterator[Follower]:
 def working(manager: JobManager) -> str:
     """Wait until the newest job has made progress, and return its id."""
     job = wait_until(lambda: next((job for job in manager.page().jobs if job.progress), None))
-    return str(job["id"])
+    return str(job.id)
 
 
 def words(text: str) -> str:
@@ -167,6 +167,17 @@ def test_a_new_function_of_ten_types_has_its_options_without_another_edit(
     with process(WORKER, cwd=copy, REDIS_URL=redis_url):
         wait_until(lambda: manager.get(id).result)
     assert list(manager.get(id).result.value.values()) == list(ORDER.values())
+
+
+def test_a_file_is_printed_as_a_link_below_the_path_of_the_app(copy: Path, redis_url: str) -> None:
+    (copy / "server.py").write_text(
+        (copy / "server.py").read_text().replace("settings=settings", 'settings=settings, url_prefix="/tools"')
+    )
+    arguments = ("launch", "mandelbrot", "--width", "16", "--height", "16", "--follow")
+    with process(WORKER, cwd=copy, REDIS_URL=redis_url):
+        done = flask(*arguments, redis_url=redis_url, cwd=copy, SCRIPT_NAME="/outer", SERVER_PORT="5678")
+    id = done.stderr.split()[1]
+    assert done.stdout == f"http://127.0.0.1:5678/outer/tools/api/jobs/{id}/files/mandelbrot.png\n"
 
 
 @pytest.mark.usefixtures("worker")

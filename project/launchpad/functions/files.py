@@ -8,7 +8,6 @@ from itertools import chain, count
 from shutil import copyfileobj
 from tempfile import mkdtemp
 from typing import IO, Any
-from urllib.parse import quote
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import PydanticCustomError, core_schema
@@ -107,12 +106,8 @@ class File:
             raise TypeError(f"There is nothing in the File {self.name}: make it of a path, bytes or an open file.")
         self._opened.close()
         store, id = _place
-        return {
-            "name": self.name,
-            "size": store.size(f"{id}/out/{self.name}"),
-            "media_type": media_type(self.name),
-            "url": f"/api/jobs/{id}/files/{quote(self.name)}",
-        }
+        size = store.size(f"{id}/out/{self.name}")
+        return {"name": self.name, "size": size, "media_type": media_type(self.name)}
 
     def describe(self, room: int) -> dict[str, Any]:
         """Describe it as the contract does."""

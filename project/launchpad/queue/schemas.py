@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StrictInt, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StrictInt, WithJsonSchema, field_validator
 from typing_extensions import TypeAliasType
 
 from launchpad.queue.states import STATES
@@ -73,12 +73,20 @@ class Progress(Bar):
 
 
 class StoredFile(Model):
-    """A file, to be downloaded from `url`; its size is in bytes."""
+    """A file, to be downloaded from `url`; its size is in bytes.
+
+    The path of `url` is known to the web server alone, which puts it in. What an older version kept of it is not read.
+    """
 
     name: str
     size: int
     media_type: str
-    url: str
+    url: str = ""
+
+    @field_validator("url", mode="before")
+    @classmethod
+    def _forget(cls, value: Any) -> str:
+        return ""
 
 
 class _Result(Model):

@@ -13,10 +13,11 @@ from launchpad.functions.catalog import InvalidArguments
 from launchpad.functions.files import media_type
 from launchpad.functions.results import IMAGES
 from launchpad.queue.manager import PER_PAGE
-from launchpad.queue.schemas import Listing
+from launchpad.queue.schemas import Job, Listing
 from launchpad.queue.states import STATES
 from launchpad.web.blueprint import bp
 from launchpad.web.errors import problem
+from launchpad.web.links import add_file_urls
 from launchpad.web.schemas import FunctionInfo, Functions
 from launchpad.web.state import manager, state
 from launchpad.web.uploads import MAX_ARGUMENTS_BYTES, read_form
@@ -28,14 +29,23 @@ MAX_LINES = 10**10 - 1
 
 def answer(model: BaseModel) -> Response:
     """Answer a model as JSON."""
-    return Response(model.model_dump_json(), mimetype="application/json")
+    return Response(to_json(model), mimetype="application/json")
 
 
 def answer_from_cache(make: Callable[[], BaseModel]) -> Response:
     """Answer what `make` answers as JSON, or has answered to the same question if nothing has changed since."""
-    question = f"{request.path}?".encode() + request.query_string
-    text = state().cache.get_or_make(question, lambda: make().model_dump_json())
-    return Response(text, mimetype="application/json")
+    question = f"{request.script_root}{request.path}?".encode() + request.query_string
+    return Response(state().cache.get_or_make(question, lambda: to_json(make())), mimetype="application/json")
+
+
+def to_json(model: BaseModel) -> str:
+    """Write a model as JSON, with the addresses of the files of its jobs."""
+    match model:
+        case Job():
+            add_file_urls(model)
+        case Listing():
+            add_file_urls(*model.jobs)
+    return model.model_dump_json()
 
 
 @bp.after_request

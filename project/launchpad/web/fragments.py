@@ -13,6 +13,7 @@ from werkzeug.exceptions import NotFound
 
 from launchpad.queue.states import ACTIVE, ENDED, STATES, WAITING
 from launchpad.web.blueprint import bp
+from launchpad.web.links import add_file_urls
 from launchpad.web.state import manager, state
 
 MAX_PAGE = 10**9
@@ -79,6 +80,7 @@ def job_context(id: str) -> dict[str, Any]:
         JobNotFound: there is no such job.
     """
     job = manager().get(id)
+    add_file_urls(job)
     return {
         "job": job,
         "earlier": manager().attempts(id)[:-1],
