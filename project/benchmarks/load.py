@@ -9,7 +9,7 @@ import random
 import sys
 import time
 
-ACCEPTS = "Accept: application/json\r\nAccept-Encoding: gzip, deflate, br\r\n"
+ACCEPTS = "Accept: */*\r\nAccept-Encoding: gzip, deflate, br\r\n"
 
 
 async def browse(port: int, path: str, end: float, pause: float, seconds: list[float], states: list[str]) -> None:

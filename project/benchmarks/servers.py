@@ -14,7 +14,7 @@ from stage import APP, CELERY, FLASK_RQ, OURS, RQ_WORKER, Kind, Server, Stage, r
 from table import Table
 from tqdm import tqdm
 
-from helpers import polls
+from helpers import date_back, polls
 from launchpad.functions import progress
 from launchpad.queue.job import Job
 from launchpad.settings import Settings
@@ -115,7 +115,7 @@ def lists(stage: Stage, table: Table) -> None:
         for number, size in enumerate((100, stage.scaled(10_000), stage.scaled(100_000))):
             seed(stage.connect(number), size)
             servers[f"{size:,} jobs"] = opened.enter_context(stage.server(OURS, number, APP))
-        for path in ("/api/jobs", "/"):
+        for path in ("/api/jobs", "/fragments/jobs", "/"):
             actions = {name: lambda at=at, path=path: answer(at, path) for name, at in servers.items()}
             table.add(f"`GET {path}`, ms", rounds(stage.times, actions))
             table.add(f"`GET {path}`, bytes", {name: [len(at.ask(path))] for name, at in servers.items()})
@@ -146,7 +146,7 @@ def status(stage: Stage, table: Table) -> None:
             ALONE.name: (alone, "/jobs/1"),
             "`Job.fetch` of RQ in a Flask view": (rq, f"/jobs/{other}"),
             "`GET /api/jobs/<id>`": (ours, f"/api/jobs/{id}"),
-            "`GET /api/jobs?id=<id>`, as the page asks": (ours, f"/api/jobs?id={id}"),
+            "`GET /fragments/jobs`, as the page asks": (ours, "/fragments/jobs"),
         }
         actions = {name: lambda at=at, path=path: per_second(at, path, stage) for name, (at, path) in asked.items()}
         actions["`GET /api/jobs/<id>` while the job saves progress"] = lambda: changing(stage, ours, id)
@@ -190,10 +190,9 @@ def browsers(stage: Stage, table: Table) -> None:
     stage.redis.flushall()
     stage.fill(OURS, 20, "noop")  # they wait: so the page asks each second, not each five
     with stage.server(OURS) as server:
-        ids = [job["id"] for job in json.loads(server.ask("/api/jobs"))["jobs"]]
-        path = "/api/jobs?" + "&".join(f"id={id}" for id in ids)
-        load(server, path, 50, 1, 0)  # the threads start
-        found = [polled(server, path, stage) for _ in range(stage.times)]
+        date_back(stage.redis, [job["id"] for job in json.loads(server.ask("/api/jobs"))["jobs"]])
+        load(server, "/fragments/jobs", 50, 1, 0)  # the threads start
+        found = [polled(server, "/fragments/jobs", stage) for _ in range(stage.times)]
     names = ("p50, ms", "p95, ms", "304 to who asks again, %", "seconds of processor per second", "requests per second")
     rows = {name: [values[number] for values in found] for number, name in enumerate(names)}
     table.add("500 browsers, nothing changes", rows, compared=False)

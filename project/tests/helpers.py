@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,7 @@ from urllib.request import urlopen
 
 from playwright.sync_api import Browser, Playwright
 from redis import Redis
+from rq.utils import utcformat
 
 PROJECT = Path(__file__).resolve().parent.parent
 APP = PROJECT / "tests/app"  # the project of the tests: a jobs.py and a server.py that nobody changes but they
@@ -75,6 +77,12 @@ def worker_of(name: str) -> list[str]:
 def is_listening(redis: Redis) -> bool:
     """Tell whether a worker listens for commands: the last that it begins before it takes jobs."""
     return bool(redis.pubsub_channels(f"rq:pubsub:{32 * '?'}"))
+
+
+def date_back(redis: Redis, ids: list[str]) -> None:
+    """Let jobs be an hour and a half old: a list will tell the same age of them for half an hour."""
+    for id in ids:
+        redis.hset(f"rq:job:{id}", "created_at", utcformat(datetime.now(UTC) - timedelta(minutes=90)))
 
 
 def polls(port: int, path: str, connections: int, seconds: float, pause: float) -> dict[str, Any]:

