@@ -202,16 +202,21 @@ def show_document() -> Response:
 def show_page() -> str:
     """Show the document to a person."""
     functions = state().functions
-    return render_template("launchpad/docs.html", api=document(current_app), schemas=SCHEMAS, functions=functions)
+    return render_template(
+        "launchpad/docs.html",
+        api=document(current_app),
+        schemas=SCHEMAS,
+        functions=functions,
+        shell=shell,
+        form_parts=form_parts,
+    )
 
 
-@bp.app_template_filter()
 def shell(value: Any) -> str:
     """Write a JSON value as one word of a command."""
     return shlex.quote(json.dumps(value, ensure_ascii=False))
 
 
-@bp.app_template_filter()
 def form_parts(function: Function, schemas: Mapping[str, Schema]) -> str:
     """Write as options of curl what a function with a file is launched with."""
     arguments, parts = schemas[function.name], [f"function={function.name}"]

@@ -1,16 +1,19 @@
-"""The parts of a page that it asks for again and again, as HTML."""
+"""The pages as the server makes them, and the parts of them that they ask for again and again."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
+from flask import Flask, render_template_string
 from flask.testing import FlaskClient
 from redis import Redis
 from werkzeug.test import TestResponse
 
 from helpers import date_back, wait_until
 from launchpad.queue.manager import JobManager
+from launchpad.settings import Settings
 from launchpad.web.formatting import AGE_STEP_SECONDS, time_ago
+from server import create_app
 
 
 def launch(manager: JobManager) -> str:
@@ -34,6 +37,30 @@ def test_who_has_it_already_is_told_that_nothing_has_changed(
     assert ask(etag).status_code == 200
     manager.delete(id)
     assert ask(etag).status_code == (200 if path == "/fragments/jobs" else 404)
+
+
+def test_a_page_has_the_title_and_the_monitor_that_the_settings_name(settings: Settings) -> None:
+    def pages(**changed: str) -> list[str]:
+        app = create_app(settings.model_copy(update=changed))
+        paths = ("/", "/launch/wait", "/api/docs", "/nowhere")
+        found = [app.test_client().get(path, headers={"Host": "example.org:5000"}).text for path in paths]
+        app.extensions["launchpad"].manager.redis.close()
+        return found
+
+    for page in pages():
+        assert "· Launchpad</title>" in page
+        assert 'href="http://example.org:5555/"' in page
+    for page in pages(title="Tools & <more>", dashboard_url="https://monitor.example.org/rq"):
+        assert "· Tools &amp; &lt;more&gt;</title>" in page
+        assert "Launchpad" not in page
+        assert 'href="https://monitor.example.org/rq"' in page
+
+
+def test_templates_of_the_app_itself_are_given_nothing_of_ours(app: Flask, client: FlaskClient) -> None:
+    given = "{{ fmt is defined }} {{ icon is defined }} {{ states is defined }} {{ KEY is defined }}"
+    app.add_url_rule("/own", "own", lambda: render_template_string(given))
+    assert client.get("/own").text == "False False False False"
+    assert app.jinja_env.filters.keys() == Flask("bare").jinja_env.filters.keys()
 
 
 def test_a_list_that_is_quiet_keeps_its_etag(client: FlaskClient, manager: JobManager, redis: Redis) -> None:
