@@ -19,6 +19,7 @@ from launchpad.queue import schemas
 from launchpad.queue.job import Job, queue_of
 from launchpad.queue.manager import JobManager, WrongState
 from launchpad.worker.abandoned import SILENCE
+from launchpad.worker.application import application
 from launchpad.worker.scheduler import CRON, Scheduler
 
 Waiter = subprocess.Popen[bytes]
@@ -148,7 +149,7 @@ def scheduler(redis: Redis) -> Iterator[Callable[[], None]]:
 
 
 @pytest.fixture
-def yearly(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def yearly(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Put a function with this schedule into the catalog."""
     import jobs
 
@@ -158,8 +159,10 @@ def yearly(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
         report.__module__ = "jobs"
         monkeypatch.setattr(jobs, "report", job(cron=cron)(report), raising=False)
+        application.cache_clear()  # so it is made again, with this function
 
-    return put
+    yield put
+    application.cache_clear()
 
 
 def test_cron_keeps_the_next_launch_scheduled_once(

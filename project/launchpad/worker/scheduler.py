@@ -4,7 +4,6 @@ import os
 import time
 from contextlib import suppress
 from datetime import datetime
-from importlib import import_module
 from threading import Thread
 from typing import Any
 
@@ -15,11 +14,12 @@ from rq.job import JobStatus
 from rq.scheduler import RQScheduler
 from rq.scripts import release_lock
 
-from launchpad.functions.catalog import Function, collect
+from launchpad.functions.catalog import Function
 from launchpad.queue.constants import QUEUE
 from launchpad.queue.job import Job, queue_of
 from launchpad.settings import Settings
 from launchpad.storage import Store
+from launchpad.worker import application
 from launchpad.worker.abandoned import SILENCE, AbandonedJobs
 from launchpad.worker.signals import blocked_signals, unblock_signals
 
@@ -84,7 +84,7 @@ class Scheduler(RQScheduler):
         """Do what is to be done each second; RQ calls it."""
         self._queue = queue_of(self.connection)
         self._lost = self._lost or AbandonedJobs(self.connection)
-        self._lost.find()  # first: jobs.py, and with it cron, may be broken
+        self._lost.find()  # first: the app, and with it cron, may be broken
         if self.acquired_locks:
             self._enqueue_due()
             for name, function in _with_cron().items():
@@ -148,7 +148,7 @@ class Scheduler(RQScheduler):
 
 def _with_cron() -> dict[str, Function]:
     """Tell the functions with a schedule, as they were when the worker started."""
-    return {name: function for name, function in collect(import_module("jobs")).items() if function.cron}
+    return {name: function for name, function in application.functions().items() if function.cron}
 
 
 def _execute(pipe: Any) -> None:
