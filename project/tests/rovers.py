@@ -28,7 +28,7 @@ def alone() -> int:
 @job()
 def retire(after: int) -> int:
     """Let this process run so many jobs, this one among them."""
-    warm.JOBS = after
+    warm.MAX_JOBS = after
     return os.getpid()
 
 

@@ -18,7 +18,8 @@ from launchpad.functions.catalog import job
 from launchpad.queue import schemas
 from launchpad.queue.job import Job, queue_of
 from launchpad.queue.manager import JobManager, WrongState
-from launchpad.worker.abandoned import SILENCE
+from launchpad.worker.abandoned import SILENCE_SECONDS
+from launchpad.worker.application import application
 from launchpad.worker.scheduler import CRON, Scheduler
 
 Waiter = subprocess.Popen[bytes]
@@ -104,7 +105,7 @@ def test_a_job_whose_worker_was_lost_fails_within_seconds(manager: JobManager, w
     wait_until(lambda: manager.get(id).progress)
     kill_with_its_job(worker)
     with process(WORKER, REDIS_URL=redis_url):
-        wait_until(lambda: manager.get(id).state == "failed", SILENCE + 6)
+        wait_until(lambda: manager.get(id).state == "failed", SILENCE_SECONDS + 6)
     assert manager.get(id).error.cause == "Its worker was lost while it ran."
     assert not manager.redis.exists("rq:launchpad:durations"), "the silence is not how long the function takes"
     assert manager.get(id).ended_at
@@ -119,7 +120,7 @@ def test_a_job_with_retries_runs_again_when_its_worker_was_lost(
     wait_until(lambda: manager.get(id).progress)
     kill_with_its_job(worker)
     with process(WORKER, REDIS_URL=redis_url):
-        wait_until(lambda: manager.get(id).attempt == 2, SILENCE + 6)
+        wait_until(lambda: manager.get(id).attempt == 2, SILENCE_SECONDS + 6)
         manager.stop(id)
 
 
@@ -128,13 +129,13 @@ def test_a_job_that_was_taken_and_never_started_is_found(manager: JobManager, re
     redis.zrem("rq:scheduled:default", id)
     Job.fetch(id, redis).set_status("queued")  # type: ignore[arg-type]
     redis.lpush("rq:queue:default:intermediate", id)
-    wait_until(lambda: manager.get(id).state == "failed", SILENCE + 6)
+    wait_until(lambda: manager.get(id).state == "failed", SILENCE_SECONDS + 6)
     assert redis.llen("rq:queue:default:intermediate") == 0
 
 
 def test_a_worker_that_works_is_never_taken_for_lost(manager: JobManager, worker: Waiter) -> None:
-    id = launch(manager, SILENCE + 3)
-    wait_until(lambda: manager.get(id).state not in ("queued", "started"), SILENCE + 10)
+    id = launch(manager, SILENCE_SECONDS + 3)
+    wait_until(lambda: manager.get(id).state not in ("queued", "started"), SILENCE_SECONDS + 10)
     assert (manager.get(id).state, manager.get(id).attempt) == ("finished", 1)
 
 
@@ -148,7 +149,7 @@ def scheduler(redis: Redis) -> Iterator[Callable[[], None]]:
 
 
 @pytest.fixture
-def yearly(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def yearly(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Put a function with this schedule into the catalog."""
     import jobs
 
@@ -158,8 +159,10 @@ def yearly(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
         report.__module__ = "jobs"
         monkeypatch.setattr(jobs, "report", job(cron=cron)(report), raising=False)
+        application.cache_clear()  # so it is made again, with this function
 
-    return put
+    yield put
+    application.cache_clear()
 
 
 def test_cron_keeps_the_next_launch_scheduled_once(

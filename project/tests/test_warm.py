@@ -20,7 +20,7 @@ from launchpad.functions.catalog import collect
 from launchpad.queue import schemas
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
-from launchpad.worker.warm import DUE, START_JOB
+from launchpad.worker.warm import INTERVAL_SECONDS, START_JOB
 
 Waiter = subprocess.Popen[bytes]
 
@@ -157,7 +157,7 @@ def hold(manager: JobManager, redis: Redis) -> None:
     """Suspend the worker; it looks once a second, and first runs the job that it already waits for."""
     process_of(manager)
     suspend(redis)
-    moment = time.monotonic() + DUE
+    moment = time.monotonic() + INTERVAL_SECONDS
     wait_until(lambda: time.monotonic() > moment)
     run(manager, "where")
     [worker] = redis.smembers("rq:workers:default")
@@ -169,7 +169,7 @@ def test_suspended_workers_take_no_job_until_they_are_resumed(
 ) -> None:
     hold(manager, redis)
     id = manager.launch("where", {})[0].id
-    moment = time.monotonic() + 2 * DUE
+    moment = time.monotonic() + 2 * INTERVAL_SECONDS
     wait_until(lambda: time.monotonic() > moment)
     assert manager.get(id).state == "queued"
     resume(redis)

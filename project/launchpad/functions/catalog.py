@@ -163,8 +163,16 @@ def collect(module: ModuleType) -> dict[str, Function]:
     if path := getattr(module, "__path__", None):
         names = (found.name for found in walk_packages(path, f"{module.__name__}."))
         modules += [import_module(name) for name in names]
-    found = (getattr(value, "job", None) for each in modules for value in vars(each).values())
+    found = (_job_of(value) for each in modules for value in vars(each).values())
     return {function.name: function for function in found if isinstance(function, Function)}
+
+
+def _job_of(value: object) -> object:
+    """Return what `@job` has left at a function; at all else there is nothing."""
+    try:
+        return getattr(value, "job", None)
+    except RuntimeError:  # current_app and g, which a module may have imported, have no attributes without an app
+        return None
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:

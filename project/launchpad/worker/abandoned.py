@@ -1,4 +1,4 @@
-"""Lost jobs: those whose worker has gone without a word, as when its container was killed.
+"""Abandoned jobs: those whose worker has gone without a word, as when its container was killed.
 
 Whoever is there looks for them once a second: the scheduler beside each worker, and each process of gunicorn, since
 there may be no worker left. What is found is changed in transactions, so that one of them does it. RQ alone would need
@@ -22,11 +22,11 @@ from launchpad.queue.constants import RUNNING
 from launchpad.queue.index import catch_up
 from launchpad.queue.job import Job, queue_of
 
-# Seconds that a worker must have been silent before its job counts as lost. Workers are BACK so soon after an outage
-# of Redis; until then, and while Redis is full, nobody is silent, and of the time between two looks no more than STEP
-# counts.
-SILENCE, BACK, STEP = 6, 3, 2
-
+# For so long a worker must have been silent before its job counts as abandoned.
+SILENCE_SECONDS = 6
+# So soon after a restart of Redis the workers are back; until then, and while it is full, nobody counts as silent.
+RECONNECT_SECONDS = 3
+MAX_STEP_SECONDS = 2  # of the time between two looks no more counts
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +35,14 @@ def watch(connection: Redis) -> None:
     """Look once a second from now on, in a thread."""
 
     def look() -> None:
-        lost = AbandonedJobs(connection)
+        abandoned = AbandonedJobs(connection)
         while True:
             time.sleep(1)
             try:
                 with suppress(RedisError):  # whoever asks for a page is told
-                    lost.find()
+                    abandoned.find()
             except Exception:
-                log.exception("The look for lost jobs was interrupted")
+                log.exception("The look for abandoned jobs was interrupted")
 
     Thread(target=look, daemon=True).start()
 
@@ -60,15 +60,15 @@ class AbandonedJobs:
     def find(self) -> None:
         """Look once; it takes several looks, one a second, to find a job."""
         catch_up(self._redis)
-        step = min(time.monotonic() - self._looked_at, STEP)
+        step = min(time.monotonic() - self._looked_at, MAX_STEP_SECONDS)
         redis = self._redis.info()
-        restarted = 0 <= redis["uptime_in_seconds"] < BACK  # below 0: the clock was set back
+        restarted = 0 <= redis["uptime_in_seconds"] < RECONNECT_SECONDS  # below 0: the clock was set back
         full = 0 < redis["maxmemory"] <= redis["used_memory"]
         silent = [] if restarted or full else self._silent()
         self._looked_at = time.monotonic()
         self._silence = {key: self._silence.get(key, -step) + step for key in silent}
         for key, silence in self._silence.items():
-            if silence > SILENCE:
+            if silence > SILENCE_SECONDS:
                 self.give_up(key)
 
     def _silent(self) -> list[str]:

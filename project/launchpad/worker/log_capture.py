@@ -1,6 +1,6 @@
 """The log of a job: what it prints, logs and warns of, and what its child processes print, all in one order.
 
-As long as the function runs, stdout and stderr are a pipe, whose other end has the log_collector of the worker.
+As long as the function runs, stdout and stderr are a pipe, whose other end has the log collector of the worker.
 """
 
 import logging
@@ -15,7 +15,7 @@ from io import TextIOWrapper
 
 from rq.job import Job
 
-from launchpad.worker.log_collector import MARK, begin
+from launchpad.worker.log_pipe import MARK, begin
 
 FLUSH_SECONDS = 1.0  # that a function that has returned waits for its log to be written
 
@@ -25,11 +25,11 @@ _container: TextIOWrapper | None = None  # its stdout, while that of this proces
 @contextmanager
 def captured(job: Job) -> Iterator[None]:
     """Write what this process and its children print into the log of the job that it runs."""
-    line = begin(job)
-    if line is None:
+    pipe = begin(job)
+    if pipe is None:
         yield
         return
-    _redirect(line.sink)
+    _redirect(pipe.sink)
     has_failed = True
     try:
         _print_what_is_logged()
@@ -37,7 +37,7 @@ def captured(job: Job) -> Iterator[None]:
         has_failed = False
     finally:  # so the log is whole when the job has ended, unless a child goes on printing, or Redis is away
         _flush()
-        line.end(FLUSH_SECONDS, not has_company(), has_failed)
+        pipe.end(FLUSH_SECONDS, not has_company(), has_failed)
 
 
 def has_company() -> bool:

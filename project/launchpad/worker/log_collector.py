@@ -1,20 +1,17 @@
-"""The log_collector: a process beside each worker that takes what jobs print, for the container's stdout and for Redis.
+"""The log collector: a process beside each worker that takes what jobs print, for the container's stdout and for Redis.
 
 A job's process may be killed at any moment, and what it printed last is still to be read: so it is another process
 that reads it. It is one for all jobs of a worker, because to fork one for each would add half of what a job costs.
 """
 
-import fcntl
 import gc
 import json
-import mmap
 import os
 import re
 import select
 import signal
 import socket
 import sys
-import termios
 import time
 import traceback
 from codecs import getincrementaldecoder
@@ -22,17 +19,16 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from math import inf
-from tempfile import TemporaryFile
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
-from rq.job import Job
 
 from launchpad.queue.logs import LEVELS, MAX_BYTES, MAX_ENTRY_LINES, MAX_LINES
 from launchpad.queue.scripts import LuaScript
+from launchpad.worker.log_pipe import MARK, Page, has_collector, set_collector
 from launchpad.worker.signals import blocked_signals
 
 WRITE_LOG = LuaScript("write_log")
@@ -40,18 +36,14 @@ MAX_LINE_CHARACTERS = 8000  # longer lines are cut
 MAX_ENTRY_CHARACTERS = 64 * 1024  # in an entry of the stream
 INTERVAL_SECONDS = 0.2  # that a line waits for others
 RETRY_SECONDS, GIVE_UP_SECONDS = 1, 120  # between two tries while Redis is away, and for how long after the job's end
-MARK = "\x1e"  # begins a line, if the digit of its level follows
-
-_collector: socket.socket | None = None  # the way to that of this worker
-_line: "Line | None" = None  # the way of this process
 
 
 def ensure(connection: Redis) -> bool:
     """Start the log collector of this worker, before a job runs; tell whether the one that there was goes on."""
-    global _collector
-    if _collector is not None and not select.select([_collector], [], [], 0)[0]:  # it never writes: that is its end
+    if has_collector():
         return True
-    _collector, control = socket.socketpair()
+    way, control = socket.socketpair()
+    set_collector(way)
     with blocked_signals():
         child = os.fork()
         if child == 0:
@@ -61,91 +53,6 @@ def ensure(connection: Redis) -> bool:
         os.waitpid(child, 0)
     control.close()
     return False
-
-
-class Page:
-    """Memory shared by a process of jobs and the log collector: whose output comes, and whether any has come."""
-
-    def __init__(self, file: int):
-        self._memory = mmap.mmap(file, mmap.PAGESIZE)
-
-    def begin(self, id: str, attempt: int) -> None:
-        """Say that what comes from now on is the output of this job."""
-        text = json.dumps([id, attempt, round(time.time(), 3), os.urandom(8).hex()]).encode()
-        self._memory[4 : 4 + len(text)] = text  # an id is shorter: RQ allows letters, digits, - and _
-        self._memory[2:4] = len(text).to_bytes(2)
-        self._memory[0], self._memory[1] = attempt > 1, 1
-
-    def end(self) -> None:
-        """Say that no job is running."""
-        self._memory[1] = 0
-
-    def is_running(self) -> bool:
-        """Tell whether a job is."""
-        return bool(self._memory[1])
-
-    def hear(self) -> None:
-        """Say that there is output; the log collector says it before it takes any."""
-        self._memory[0] = 1
-
-    def was_heard(self) -> bool:
-        """Tell whether there was."""
-        return bool(self._memory[0])
-
-    def job(self) -> tuple[str, int, float, bytes]:
-        """Tell its id, which attempt it is, when that began, and what comes last: nobody who prints can guess it."""
-        id, attempt, began, secret = json.loads(self._memory[4 : 4 + int.from_bytes(self._memory[2:4])])
-        return id, attempt, began, f"{MARK}0{secret}".encode()
-
-
-class Line(NamedTuple):
-    """The way from a process of jobs to the log collector, and back."""
-
-    page: Page
-    sink: int
-    kept: int  # a byte comes when all of a log was written
-
-    def end(self, wait: float, is_over: bool, has_failed: bool) -> None:
-        """End the log of a job, and wait until it is written; that of a silent one is, since there is none.
-
-        Unless it `is_over`, there is more to come: the job has left children.
-        """
-        if is_over and not (has_failed or self._has_spoken()):
-            self.page.end()
-            return
-        if is_over:
-            os.write(self.sink, self.page.job()[-1])
-        is_kept = select.select([self.kept], [], [], wait)[0] and os.read(self.kept, 1)
-        if is_over and is_kept:
-            self.page.end()
-
-    def _has_spoken(self) -> bool:
-        waiting = fcntl.ioctl(self.sink, termios.FIONREAD, b"    ")
-        return any(waiting) or self.page.was_heard()  # in this order: what does not wait was heard
-
-
-def begin(job: Job) -> Line | None:
-    """Begin the log of a job, in its process; outside a worker of ours there is nobody to take it."""
-    global _line
-    if _collector is None:
-        return None
-    if _line is None:
-        with TemporaryFile() as file:
-            file.truncate(mmap.PAGESIZE)
-            source, sink = os.pipe()
-            kept, ending = os.pipe()
-            socket.send_fds(_collector, [str(os.getpid()).encode()], [file.fileno(), source, ending])
-            _line = Line(Page(file.fileno()), sink, kept)
-        os.close(source)
-        os.close(ending)
-        _collector.close()  # no child of a job shall have it: the collector is to see when the worker ends
-    _line.page.begin(job.id, job.meta["attempt"])
-    return _line
-
-
-def is_behind() -> bool:
-    """Tell whether the log of the last job of this process is still being written."""
-    return _line is not None and _line.page.is_running()
 
 
 def _be_collector(control: socket.socket, connection: Redis) -> NoReturn:

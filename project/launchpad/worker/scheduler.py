@@ -1,10 +1,9 @@
-"""What happens without anybody asking: jobs that are due are queued, cron is kept, lost jobs are found."""
+"""What happens without anybody asking: jobs that are due are queued, cron is kept, abandoned jobs are found."""
 
 import os
 import time
 from contextlib import suppress
 from datetime import datetime
-from importlib import import_module
 from threading import Thread
 from typing import Any
 
@@ -15,29 +14,30 @@ from rq.job import JobStatus
 from rq.scheduler import RQScheduler
 from rq.scripts import release_lock
 
-from launchpad.functions.catalog import Function, collect
+from launchpad.functions.catalog import Function
 from launchpad.queue.constants import QUEUE
 from launchpad.queue.job import Job, queue_of
 from launchpad.settings import Settings
 from launchpad.storage import Store
-from launchpad.worker.abandoned import SILENCE, AbandonedJobs
+from launchpad.worker import application
+from launchpad.worker.abandoned import SILENCE_SECONDS, AbandonedJobs
 from launchpad.worker.signals import blocked_signals, unblock_signals
 
-SWEEP = 600  # seconds from one sweep of the file store to the next
+SWEEP_SECONDS = 600  # from one sweep of the file store to the next
 CRON = "rq:launchpad:cron"  # function -> the Unix time that it is scheduled for
 
 
 class Scheduler(RQScheduler):
     """RQ's scheduler, a process beside each worker that looks around once a second.
 
-    The one that holds RQ's lock queues what is due, keeps cron, and sweeps the file store; each of them looks for lost
-    jobs (see `lost.py`).
+    The one that holds RQ's lock queues what is due, keeps cron, and sweeps the file store; each of them looks for
+    abandoned jobs (see `abandoned.py`).
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._worker = os.getpid()
-        self._lost: AbandonedJobs | None = None  # not yet: it has another connection in the process of the scheduler
+        self._abandoned: AbandonedJobs | None = None  # not yet: the process of the scheduler has another connection
 
     def start(self) -> Any:
         """Start the process."""
@@ -59,7 +59,7 @@ class Scheduler(RQScheduler):
         """Take the lock; from another who has not renewed it, too: after a kill, RQ would wait for its last minute."""
         key = self.get_locking_key(QUEUE)
         holder, left = self.connection.get(key), self.connection.ttl(key)
-        if holder and left < self.interval + 60 - SILENCE:  # it is renewed each second
+        if holder and left < self.interval + 60 - SILENCE_SECONDS:  # it is renewed each second
             release_lock(self.connection, key, holder.decode())
         return super().acquire_locks(*args, **kwargs)
 
@@ -83,8 +83,8 @@ class Scheduler(RQScheduler):
     def enqueue_scheduled_jobs(self) -> None:
         """Do what is to be done each second; RQ calls it."""
         self._queue = queue_of(self.connection)
-        self._lost = self._lost or AbandonedJobs(self.connection)
-        self._lost.find()  # first: jobs.py, and with it cron, may be broken
+        self._abandoned = self._abandoned or AbandonedJobs(self.connection)
+        self._abandoned.find()  # first: the app, and with it cron, may be broken
         if self.acquired_locks:
             self._enqueue_due()
             for name, function in _with_cron().items():
@@ -142,13 +142,13 @@ class Scheduler(RQScheduler):
                 try:
                     store.sweep(exist)
                 except Exception:
-                    self.log.exception("The file store could not be swept; again in %d seconds", SWEEP)
-                time.sleep(SWEEP)
+                    self.log.exception("The file store could not be swept; again in %d seconds", SWEEP_SECONDS)
+                time.sleep(SWEEP_SECONDS)
 
 
 def _with_cron() -> dict[str, Function]:
     """Tell the functions with a schedule, as they were when the worker started."""
-    return {name: function for name, function in collect(import_module("jobs")).items() if function.cron}
+    return {name: function for name, function in application.functions().items() if function.cron}
 
 
 def _execute(pipe: Any) -> None:

@@ -1,11 +1,11 @@
-"""The kept horse: one process that runs many jobs, where RQ forks one for each, and says less to Redis.
+"""The warm process: one that runs many jobs, where RQ forks one for each, and says less to Redis.
 
 A no-op job costs RQ a fork, 25 round trips and 60 commands; here two round trips. What stays as it is: each job runs in
 a process that may crash, be stopped, or be over its time without taking the worker down.
 
-    worker    takes a job and writes that it has started (START_JOB), hands it to the horse, waits for a byte
+    worker    takes a job and writes that it has started (START_JOB), hands it to the warm process, waits for a byte
               or for its end
-    horse     runs it, writes how it has ended (END_JOB), sends the byte
+    process   runs it, writes how it has ended (END_JOB), sends the byte
 
 Both are scripts: what belongs together is one step, and happens only if nobody has given the job up, or deleted it,
 meanwhile. They write what RQ's own code writes; a failure takes RQ's own way.
@@ -34,14 +34,14 @@ from rq.utils import now, utcformat
 from rq.worker import Worker, WorkerStatus
 
 from launchpad.queue.scripts import LuaScript
-from launchpad.worker import log_collector
+from launchpad.worker import log_collector, log_pipe
 
 START_JOB = LuaScript("start_job")
 END_JOB = LuaScript("end_job")
-JOBS = 10_000  # that a horse runs before another takes its place, in case something grows in it slowly
-MEMORY = 300 * 1024  # KB by which it may have grown
-TIMES = (b"created_at", b"enqueued_at", b"started_at", b"last_heartbeat")  # which RQ's `restore` is slow to read
-DUE = 1.0  # seconds between two signs of life while jobs follow each other, and between two looks at other things
+MAX_JOBS = 10_000  # that a process runs before another takes its place, in case something grows in it slowly
+MAX_GROWTH_KB = 300 * 1024  # by which it may have grown
+TIME_FIELDS = (b"created_at", b"enqueued_at", b"started_at", b"last_heartbeat")  # which RQ's `restore` is slow to read
+INTERVAL_SECONDS = 1.0  # between two signs of life while jobs follow each other, and between two looks at other things
 
 
 class NoLimit(BaseDeathPenalty):
@@ -55,11 +55,11 @@ class NoLimit(BaseDeathPenalty):
 
 
 class WarmProcess(Worker):
-    """Makes a worker of RQ's one that keeps its horse; stands before it among the bases."""
+    """Makes a worker of RQ's one that keeps the process of a job for the next; stands before it among the bases."""
 
-    death_penalty_class: type[BaseDeathPenalty] = NoLimit  # but in the horse
-    _way: socket.socket  # to the horse; and in it, to the worker
-    _kept = 0  # its process, if there is one
+    death_penalty_class: type[BaseDeathPenalty] = NoLimit  # but in the process of a job
+    _way: socket.socket  # to the warm process; and in it, to the worker
+    _warm_pid = 0  # of the warm process, if there is one
     _exit: int  # tells that it has ended
     _run: Execution  # of the job that is running
     _beat_at = _looked_at = 0.0
@@ -80,13 +80,13 @@ class WarmProcess(Worker):
 
     def check_for_suspension(self, *args: Any) -> None:
         """See whether `rq suspend` was called."""
-        if time.monotonic() - self._looked_at > DUE:
+        if time.monotonic() - self._looked_at > INTERVAL_SECONDS:
             super().check_for_suspension(*args)
             self._looked_at = time.monotonic()
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Tell Redis that the worker is alive."""
-        if timeout or pipeline is not None or time.monotonic() - self._beat_at > DUE:
+        if timeout or pipeline is not None or time.monotonic() - self._beat_at > INTERVAL_SECONDS:
             super().heartbeat(timeout, pipeline)
             self._beat_at = time.monotonic()
 
@@ -121,7 +121,7 @@ class WarmProcess(Worker):
             return None
         id, fields = answer
         state = dict(zip(fields[::2], fields[1::2], strict=True))
-        created, *_ = (state.pop(name, b"") for name in TIMES)
+        created, *_ = (state.pop(name, b"") for name in TIME_FIELDS)
         job = self._job(_id=id.decode())
         job.restore(state)
         with suppress(ValueError):
@@ -148,16 +148,16 @@ class WarmProcess(Worker):
         self.set_state(WorkerStatus.IDLE)
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
-        """Hand a job to the horse, or to a new one if there is none, or if the job wants one for itself."""
+        """Hand a job to the warm process, or to a new one if there is none, or if the job wants one for itself."""
         isolated = job.isolated  # type: ignore[attr-defined]
-        if self._kept and not isolated and log_collector.ensure(self.connection) and self._hand(job):
-            self._horse_pid = self._kept
+        if self._warm_pid and not isolated and log_collector.ensure(self.connection) and self._hand(job):
+            self._horse_pid = self._warm_pid
             return
         self._part()
         self._way, self._end_of_way = socket.socketpair()
         super().fork_work_horse(job, queue)
         self._end_of_way.close()
-        self._kept, self._exit = self._horse_pid, os.pidfd_open(self._horse_pid)
+        self._warm_pid, self._exit = self._horse_pid, os.pidfd_open(self._horse_pid)
 
     def _hand(self, job: Job) -> bool:
         with suppress(OSError):  # it has died
@@ -168,15 +168,15 @@ class WarmProcess(Worker):
         return False
 
     def _part(self) -> None:
-        """End the horse, which does nothing now."""
-        if self._kept:
+        """End the warm process, which does nothing now."""
+        if self._warm_pid:
             self._way.close()
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._exit, signal.SIGKILL)
             with suppress(ChildProcessError):
-                os.waitpid(self._kept, 0)
+                os.waitpid(self._warm_pid, 0)
             os.close(self._exit)
-            self._kept = 0
+            self._warm_pid = 0
 
     def wait_for_horse(self) -> tuple[Any, Any, Any]:
         """Wait until the job has ended, or the process; answer its exit status, 0 if it goes on.
@@ -193,13 +193,13 @@ class WarmProcess(Worker):
         # A job may have closed its end of the way, and go on.
         if not self.has_reported and not select.select([self._exit], [], [], interval if ready else 0)[0]:
             raise HorseMonitorTimeoutException
-        ended = (self._kept, os.EX_OK, None) if self.has_reported else super().wait_for_horse()
+        ended = (self._warm_pid, os.EX_OK, None) if self.has_reported else super().wait_for_horse()
         with self._lock:  # from here on, to stop this job would be to stop the next one
             self._horse_pid = 0
         return ended
 
     def monitor_work_horse(self, *args: Any) -> None:
-        """Wait for the end of a job; the horse is kept if it has told of it."""
+        """Wait for the end of a job; the process is kept if it has told of it."""
         super().monitor_work_horse(*args)
         if self.has_reported:
             self._way.recv(1)
@@ -207,12 +207,12 @@ class WarmProcess(Worker):
             self._part()
 
     def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        """End the horse, if it runs a job."""
+        """End the process, if it runs a job."""
         with self._lock:
             if self._horse_pid:
                 super().kill_horse(sig)
 
-    # -- the horse
+    # -- the warm process
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         """Run a job, and those that are handed over after it; RQ calls it in the new process, and then ends that."""
@@ -221,10 +221,10 @@ class WarmProcess(Worker):
         self._way.close()
         self._way = self._end_of_way
         os.register_at_fork(after_in_child=self._way.close)
-        self._most = getrusage(RUSAGE_SELF).ru_maxrss + MEMORY
+        self._most = getrusage(RUSAGE_SELF).ru_maxrss + MAX_GROWTH_KB
         handed = self._way.makefile("rb")
         for number in count(1):
-            self._is_last = number == JOBS or job.isolated  # type: ignore[attr-defined]
+            self._is_last = number == MAX_JOBS or job.isolated  # type: ignore[attr-defined]
             self._is_free = False
             os.environ["RQ_JOB_ID"] = job.id
             super().perform_job(job, queue, self._run)
@@ -240,7 +240,7 @@ class WarmProcess(Worker):
 
     def _go_on(self) -> None:
         """Tell the worker that a job has ended and the next one may come, unless this process ends with it."""
-        self._is_last |= getrusage(RUSAGE_SELF).ru_maxrss > self._most or log_collector.is_behind()
+        self._is_last |= getrusage(RUSAGE_SELF).ru_maxrss > self._most or log_pipe.is_behind()
         if not self._is_last:
             self._way.send(b".")
             self._is_free = True

@@ -92,7 +92,7 @@ class ForkingWorker(HerokuWorker if SHUTDOWN else PlainWorker):  # type: ignore[
         """Be the process of a job; end with the worker, or else there may soon be two of this job."""
         faulthandler.enable()  # a crash tells the job's log where it was
         if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; its children are left to the log_collector
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; its children are left to the log collector
             if os.getppid() != self.pid:
                 os._exit(1)
         super().main_work_horse(job, queue)

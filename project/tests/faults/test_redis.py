@@ -14,7 +14,7 @@ from scene import FULL, TRUTH, Scene, Worker, both_workers
 
 from helpers import answers, below, free_port, wait_until
 from launchpad.queue.manager import JobManager
-from launchpad.worker.abandoned import SILENCE
+from launchpad.worker.abandoned import SILENCE_SECONDS
 
 
 class Server:
@@ -87,7 +87,7 @@ def test_an_outage_of_half_a_minute_ends_no_job_and_is_told(scene: Scene, worker
     wait_until(lambda: steps(scene, working) and scene.runs(ending))
     scene.valkey.terminate()
     away, took = time.monotonic(), []
-    while time.monotonic() - away < (30 if FULL else SILENCE + 2):
+    while time.monotonic() - away < (30 if FULL else SILENCE_SECONDS + 2):
         for path in ("/api/jobs", "/", f"/jobs/{working}", "/readyz"):
             status, seconds, text = server.status(path)
             assert (status, "Redis cannot be reached" in text) == (503, True), path

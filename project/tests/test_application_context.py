@@ -1,0 +1,232 @@
+"""Jobs run in an application context of the owner's app: what works in a view works in a job."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from subprocess import Popen
+from typing import Any, Self
+from urllib.request import Request, urlopen
+
+import pytest
+
+from helpers import PROJECT, WORKER, answers, free_port, process, wait_until
+
+SERVER = """
+import os
+from pathlib import Path
+
+from flask import Flask
+
+import jobs
+from database import Note, db
+from launchpad import Launchpad
+
+
+def create_app():
+    app = Flask(__name__)
+    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{Path('notes.sqlite').resolve()}"
+    app.config["GREETING"] = "Hello"
+    app.config["SERVER_NAME"] = os.environ.get("OWN_ADDRESS")
+    db.init_app(app)
+    with app.app_context():
+        db.create_all()
+    with Path("made").open("a") as made:
+        made.write(f"{os.getpid()}\\n")
+
+    @app.get("/notes")
+    def notes():
+        return [note.text for note in db.session.scalars(db.select(Note).order_by(Note.id))]
+
+    @app.teardown_appcontext
+    def note_the_end(error):
+        with Path("ended").open("a") as ended:
+            ended.write(f"{os.getpid()} {error}\\n")
+
+    Launchpad(app, jobs, url_prefix="/jobs")
+    return app
+"""
+
+DATABASE = """
+from flask_sqlalchemy import SQLAlchemy
+
+db = SQLAlchemy()
+
+
+class Note(db.Model):
+    id = db.Column(db.Integer, primary_key=True)
+    text = db.Column(db.String)
+"""
+
+JOBS = """
+import os
+import time
+
+from flask import current_app, g, url_for
+
+from database import Note, db
+from launchpad import job
+
+
+@job()
+def greet() -> str:
+    return current_app.config["GREETING"]
+
+
+@job()
+def links() -> list[str]:
+    return [url_for("notes"), url_for("launchpad.index")]
+
+
+@job()
+def write(text: str) -> int:
+    db.session.add(Note(text=text))
+    db.session.commit()
+    return os.getpid()
+
+
+@job()
+def write_half(text: str) -> None:
+    db.session.add(Note(text=text))
+    db.session.flush()
+    raise ValueError("no")
+
+
+@job(timeout=8)  # where each job imports the database anew, that takes a while
+def write_for_ever(text: str) -> None:
+    db.session.add(Note(text=text))
+    db.session.flush()
+    time.sleep(60)
+
+
+@job()
+def leave_something() -> list[int]:
+    found = [len(list(db.session)), len(list(g)), os.getpid()]
+    db.session.add(Note(text="never committed"))
+    g.left = True
+    return found
+"""
+
+
+class Owner:
+    """What somebody has made with Launchpad: a server.py and a jobs.py with a database; its server and worker run."""
+
+    def __init__(self, folder: Path, redis_url: str):
+        self.folder, self.url = folder, f"http://127.0.0.1:{free_port()}"
+        for name, text in {"server": SERVER, "database": DATABASE, "jobs": JOBS}.items():
+            (folder / f"{name}.py").write_text(text)
+        path = os.pathsep.join(map(str, (folder, PROJECT)))
+        self._environ = {"PYTHONPATH": path, "REDIS_URL": redis_url, "FILES_URL": str(folder / "files")}
+
+    @contextmanager
+    def serving(self) -> Iterator[Self]:
+        command = ["gunicorn", "--bind", self.url.removeprefix("http://"), "server:create_app()"]
+        with process(command, cwd=self.folder, **self._environ):
+            wait_until(lambda: answers(self.url + "/jobs/healthz"))
+            yield self
+
+    def working(self, **environ: str) -> AbstractContextManager[Popen[bytes]]:
+        return process(WORKER, cwd=self.folder, **self._environ, **environ)
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        with urlopen(Request(self.url + path, data, {"Content-Type": "application/json"}), timeout=10) as answer:
+            return json.load(answer)
+
+    def run(self, function: str, **arguments: Any) -> dict[str, Any]:
+        """Launch a function, and wait for the end of the job."""
+        path = f"/jobs/api/jobs/{self.ask('/jobs/api/jobs', {'function': function, 'arguments': arguments})['id']}"
+        return wait_until(lambda: (job := self.ask(path))["ended_at"] and job)
+
+    def result(self, function: str, **arguments: Any) -> Any:
+        job = self.run(function, **arguments)
+        assert job["state"] == "finished", job["error"]
+        return job["result"]["value"]
+
+    def lines(self, name: str) -> list[str]:
+        return (self.folder / name).read_text().splitlines()
+
+
+@pytest.fixture
+def owner(tmp_path: Path, redis_url: str) -> Iterator[Owner]:
+    with Owner(tmp_path, redis_url).serving() as owner:
+        yield owner
+
+
+both_workers = pytest.mark.parametrize("reload_jobs", ["", "1"], ids=["warm", "reloading"])
+
+
+@both_workers
+def test_a_job_uses_the_app_as_a_view_does_and_a_warm_process_makes_it_once(owner: Owner, reload_jobs: str) -> None:
+    with owner.working(RELOAD_JOBS=reload_jobs) as worker:
+        assert owner.result("greet") == "Hello"
+        processes = [owner.result("write", text=text) for text in ("one", "two", "three")]
+        assert owner.ask("/notes") == ["one", "two", "three"]
+        assert len(set(processes)) == (3 if reload_jobs else 1)
+        assert [owner.lines("made").count(str(pid)) for pid in set(processes)] == [1] * len(set(processes))
+        assert str(worker.pid) not in owner.lines("made"), "the worker itself imports nothing of the owner's"
+
+        (owner.folder / "server.py").write_text(SERVER.replace('"Hello"', '"Good morning"'))
+        assert owner.result("greet") == ("Good morning" if reload_jobs else "Hello")
+
+
+def test_a_job_makes_links_to_the_servers_address_unless_the_owner_has_another(owner: Owner) -> None:
+    addresses: list[tuple[dict[str, str], str]] = [
+        ({"SERVER_PORT": "5001"}, "http://127.0.0.1:5001"),
+        ({"SERVER_PORT": "5001", "SCRIPT_NAME": "/tools"}, "http://127.0.0.1:5001/tools"),
+        ({"OWN_ADDRESS": "jobs.example"}, "http://jobs.example"),
+    ]
+    for environ, address in addresses:
+        with owner.working(**environ):
+            assert owner.result("links") == [f"{address}/notes", f"{address}/jobs/"]
+
+
+@both_workers
+def test_the_session_and_the_context_end_with_each_job_however_it_ends(owner: Owner, reload_jobs: str) -> None:
+    with owner.working(RELOAD_JOBS=reload_jobs):
+        found = [owner.result("leave_something")]
+        assert owner.run("write_half", text="half")["error"]["cause"] == "ValueError: no"
+        found.append(owner.result("leave_something"))
+        assert "longer than its limit" in owner.run("write_for_ever", text="half")["error"]["cause"]
+        found.append(owner.result("leave_something"))
+    assert [(rows, names) for rows, names, _ in found] == [(0, 0)] * 3
+    assert (found[0][2] == found[1][2]) == (not reload_jobs), "one process, where it is kept"
+    assert owner.ask("/notes") == []
+    ended = [line.partition(" ")[2] for line in owner.lines("ended")]
+    assert [how for how in ended if how != "None"] == ["no", "Task exceeded maximum timeout value (8 seconds)"]
+
+
+BROKEN = [
+    ("jobs.py", "import nothing_like_that\n", "ModuleNotFoundError: No module named 'nothing_like_that'"),
+    ("jobs.py", "def broken(:\n", "SyntaxError: invalid syntax (jobs.py, line 1)"),
+    ("server.py", "def create_app():\n    1 / 0\n", "ZeroDivisionError: division by zero"),
+    ("server.py", "def create_app():\n    raise SystemExit('Not today')\n", "SystemExit: Not today"),
+]
+
+
+@both_workers
+def test_a_job_whose_app_cannot_be_made_fails_and_says_why_in_one_line(owner: Owner, reload_jobs: str) -> None:
+    with owner.working(RELOAD_JOBS=reload_jobs):
+        for name, text, cause in BROKEN if reload_jobs else BROKEN[:1]:
+            before = (owner.folder / name).read_text()
+            (owner.folder / name).write_text(text)
+            job = owner.run("greet")
+            assert job["state"] == "failed"
+            assert job["error"]["cause"] == f"RuntimeError: The app server:create_app cannot be made: {cause}"
+            (owner.folder / name).write_text(before)
+        assert owner.result("greet") == "Hello"
+
+
+def test_flask_app_names_the_app_in_flasks_own_notation(owner: Owner) -> None:
+    (owner.folder / "bare.py").write_text("import flask\napp = flask.Flask('bare')\n")
+    causes = {
+        "elsewhere:app": "cannot be made: ModuleNotFoundError: No module named 'elsewhere'",
+        "server:nothing": "cannot be made: NoAppException: Failed to find attribute 'nothing' in 'server'.",
+        "bare:app": "has no Launchpad in it.",
+    }
+    for name, cause in causes.items():
+        with owner.working(FLASK_APP=name):
+            assert owner.run("greet")["error"]["cause"] == f"RuntimeError: The app {name} {cause}"
+    with owner.working(FLASK_APP="server"):
+        assert owner.result("greet") == "Hello"
