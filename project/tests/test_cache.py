@@ -16,7 +16,7 @@ from helpers import wait_until
 from launchpad.queue.job import Job
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
-from launchpad.web.cache import MAX_AGE, PATIENCE, ResponseCache
+from launchpad.web.cache import MAX_AGE_SECONDS, MAX_WAIT_SECONDS, ResponseCache
 from server import create_app
 
 
@@ -70,7 +70,7 @@ def test_what_somebody_has_done_is_seen_at_once_in_every_process(other: FlaskCli
 
 def test_what_a_job_says_and_what_is_launched_is_seen_soon(other: FlaskClient, manager: JobManager) -> None:
     def see(path: str, what: Callable[[Any], bool]) -> None:
-        wait_until(lambda: what(other.get(path).json), MAX_AGE / 4)  # by far sooner than if nothing were said
+        wait_until(lambda: what(other.get(path).json), MAX_AGE_SECONDS / 4)  # by far sooner than if nothing were said
 
     for number in range(1, 20):
         other.get("/api/jobs")
@@ -80,6 +80,26 @@ def test_what_a_job_says_and_what_is_launched_is_seen_soon(other: FlaskClient, m
         job.meta = {"attempt": number}
         job.save_meta()
         see(f"/api/jobs/{job.id}", lambda job, number=number: job["attempt"] == number)
+
+
+def test_a_page_is_not_made_anew_each_time_that_a_job_tells_its_progress(
+    other: FlaskClient, manager: JobManager, redis: Redis
+) -> None:
+    job = Job.fetch(manager.launch("wait", {})[0].id, manager.redis)
+    path = f"/fragments/jobs/{job.id}"
+
+    def save(looks: bool) -> None:
+        for number in range(5):
+            job.meta = {"attempt": number}
+            job.save_meta()
+            assert not looks or other.get(path).status_code == 200
+
+    other.get(path)
+    fewest = min(asked(redis, lambda: save(True)) for _ in range(5))  # it may have become too old once
+    assert fewest == asked(redis, lambda: save(False))
+    wait_until(lambda: "attempt 4" in other.get(path).text, MAX_AGE_SECONDS + 1)
+    manager.stop(job.id)
+    assert 'data-state="canceled"' in other.get(path).text
 
 
 def test_a_worker_is_seen_to_start_and_to_end_a_job(
@@ -94,7 +114,7 @@ def test_a_worker_is_seen_to_start_and_to_end_a_job(
 def test_what_nobody_says_is_seen_soon(client: FlaskClient, idle_worker: PubSub) -> None:
     assert client.get("/api/jobs").json["workers"]["total"] == 1
     idle_worker.close()
-    wait_until(lambda: client.get("/api/jobs").json["workers"]["total"] == 0, MAX_AGE + 1)
+    wait_until(lambda: client.get("/api/jobs").json["workers"]["total"] == 0, MAX_AGE_SECONDS + 1)
 
 
 def test_nothing_is_missed_when_the_connection_is_cut(client: FlaskClient, manager: JobManager, redis: Redis) -> None:
@@ -125,7 +145,7 @@ def test_an_answer_that_takes_long_holds_nobody_up(answers: ResponseCache) -> No
         assert begun.wait(20)
         start = time.monotonic()
         assert answers.get_or_make(b"?", lambda: "quick") == "quick"
-        assert time.monotonic() - start < PATIENCE + 1
+        assert time.monotonic() - start < MAX_WAIT_SECONDS + 1
         let_go.set()
         assert first.result() == "slow"
 

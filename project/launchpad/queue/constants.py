@@ -3,5 +3,6 @@
 QUEUE = "default"
 PREFIX = "rq:launchpad:"  # begins each key of ours; those of the index are listed in lua/index.lua
 CHANGES = "rq:pubsub:launchpad"  # the channel on which each change of a job is said
+PROGRESS = "progress"  # what is said there when a job has only told how far it is; otherwise ""
 RUNNING = PREFIX + "running"  # ids of running jobs, by the time of their start in microseconds
 MAX_ATTEMPTS = 20  # of a job, whose times are kept: the newest

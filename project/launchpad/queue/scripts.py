@@ -17,7 +17,7 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.commands.core import Script
 
-from launchpad.queue.constants import CHANGES, MAX_ATTEMPTS, PREFIX, QUEUE
+from launchpad.queue.constants import CHANGES, MAX_ATTEMPTS, PREFIX, PROGRESS, QUEUE
 from launchpad.queue.logs import KEY_PREFIX, MAX_BYTES, MAX_LINES
 from launchpad.queue.serialize import FIELDS
 from launchpad.queue.states import ENDED, STATES
@@ -32,6 +32,7 @@ CONSTANTS: dict[str, str | int | tuple[str, ...]] = {
     "MAX_LOG_BYTES": MAX_BYTES,
     "MAX_LOG_LINES": MAX_LINES,
     "PREFIX": PREFIX,
+    "PROGRESS": PROGRESS,
     "QUEUE": QUEUE,
     "STATES": STATES,
 }

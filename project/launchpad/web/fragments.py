@@ -53,7 +53,7 @@ def job_fragment(id: str) -> Response:
 def _cached(make: Callable[[], str]) -> Response:
     """Answer what `make` answers, or has answered to the same question if nothing has changed since."""
     question = f"{request.script_root}{request.path}?".encode() + request.query_string
-    return Response(state().cache.get_or_make(question, make), mimetype="text/html")
+    return Response(state().cache.get_or_make(question, make, progress_can_wait=True), mimetype="text/html")
 
 
 def list_context() -> dict[str, Any]:

@@ -20,7 +20,7 @@ MB = 1024 * 1024
 # What shows each kind of log and result; `talk` goes on when somebody says so.
 JOBS = '''
 
-import os, pathlib, subprocess, sys, warnings
+import logging, os, pathlib, subprocess, sys, time, warnings
 
 HOSTILE = %r
 

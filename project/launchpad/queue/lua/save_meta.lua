@@ -1,7 +1,7 @@
 -- Write what a job tells of itself, its progress above all, unless it was deleted.
 -- It is Lua because a job that is deleted between a look and the write would come back, with nothing but this.
 --
--- constants:  CHANGES
+-- constants:  CHANGES PROGRESS
 --
 -- KEYS        none
 -- ARGV[1]     key of the job
@@ -10,5 +10,5 @@
 
 if redis.call('EXISTS', ARGV[1]) == 1 then
     redis.call('HSET', ARGV[1], 'meta', ARGV[2])
-    redis.call('PUBLISH', CHANGES, '')
+    redis.call('PUBLISH', CHANGES, PROGRESS)
 end
