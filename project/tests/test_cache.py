@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from threading import Event
 from typing import Any
 
@@ -154,3 +155,42 @@ def test_an_error_is_not_kept(answers: ResponseCache) -> None:
     with pytest.raises(ZeroDivisionError):
         answers.get_or_make(b"?", lambda: str(1 / 0))
     assert answers.get_or_make(b"?", lambda: "fine") == "fine"
+
+
+def test_many_that_wait_for_an_answer_that_takes_long_share_another_one(answers: ResponseCache) -> None:
+    begun, let_go, made = Event(), Event(), []
+
+    def slow() -> str:
+        begun.set()
+        assert let_go.wait(20)
+        return "slow"
+
+    def quick() -> str:
+        made.append("quick")
+        return "quick"
+
+    with ThreadPoolExecutor(21) as threads:
+        first = threads.submit(answers.get_or_make, b"?", slow)
+        assert begun.wait(20)
+        others = [threads.submit(answers.get_or_make, b"?", quick) for _ in range(20)]
+        assert {other.result() for other in others} == {"quick"}
+        assert len(made) < 5
+        let_go.set()
+        assert first.result() == "slow"
+
+
+def test_an_answer_made_meanwhile_is_not_for_who_comes_later(answers: ResponseCache) -> None:
+    begun, let_go, numbers = Event(), Event(), count(1)
+
+    def slow() -> str:
+        begun.set()
+        assert let_go.wait(20)
+        return "slow"
+
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(answers.get_or_make, b"?", slow)
+        assert begun.wait(20)
+        for number in (1, 2):
+            assert answers.get_or_make(b"?", lambda: str(next(numbers))) == str(number)
+        let_go.set()
+        assert first.result() == "slow"

@@ -43,6 +43,8 @@ class ResponseCache:
         self._lock = Lock()
         self._answers = _Answers()
         self._answers_without_progress = _Answers()
+        self._meanwhile_lock = Lock()
+        self._made_meanwhile = (b"", 0.0, "")  # the question, when its answer was begun, the answer
         self._changes: PubSub | None = None  # not yet: gunicorn forks
 
     def get_or_make(self, key: bytes, make: Callable[[], str], *, progress_can_wait: bool = False) -> str:
@@ -54,8 +56,9 @@ class ResponseCache:
             progress_can_wait: whether what a job says of its progress is seen only when the answer is too old; a
                 job may say something ten times a second, and the answer may take long to make.
         """
+        arrived = monotonic()
         if not self._lock.acquire(timeout=MAX_WAIT_SECONDS):
-            return make()
+            return self._make_meanwhile(key, make, arrived)
         try:
             self._listen()
             answers = self._answers_without_progress if progress_can_wait else self._answers
@@ -66,6 +69,22 @@ class ResponseCache:
             return answers.texts[key]
         finally:
             self._lock.release()
+
+    def _make_meanwhile(self, key: bytes, make: Callable[[], str], arrived: float) -> str:
+        """Make an answer while another one takes long, or take one that was begun after the question had arrived.
+
+        Were each of many that wait to make its own, all would take longer still.
+        """
+        is_first = self._meanwhile_lock.acquire(timeout=MAX_WAIT_SECONDS)
+        try:
+            question, begun, text = self._made_meanwhile
+            if question != key or begun < arrived:
+                begun, text = monotonic(), make()
+                self._made_meanwhile = key, begun, text
+            return text
+        finally:
+            if is_first:
+                self._meanwhile_lock.release()
 
     def _listen(self) -> None:
         """Forget all that is no longer so if something was said, or may have been missed."""
