@@ -7,7 +7,7 @@ PIN = uv pip compile --quiet --upgrade --universal --python-version 3.11 --gener
 # Make looks at the dates of files, so this one stands for the environment; its name, for the Python it was made with.
 READY = $(VENV)/made-with-$(subst /,_,$(PYTHON))
 
-.PHONY: help run test lint audit bench figure requirements
+.PHONY: help run test lint audit bench figure requirements upstream
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,12 @@ requirements: $(READY) ## raise the pinned versions of all packages
 	cd project && ../$(VENV)/bin/$(PIN) requirements.in -o requirements.txt
 	cd project && ../$(VENV)/bin/$(PIN) requirements-dev.in -o requirements-dev.txt
 	cd project/benchmarks && ../../$(VENV)/bin/$(PIN) peers.in -o peers.txt
+	@$(MAKE) --no-print-directory upstream
+
+# Says in words which parts of others, that we change or rely on, an upgrade has changed. In a run of make of its own,
+# since the requirements have changed: so the environment is made anew first.
+upstream: $(READY)
+	@$(VENV)/bin/python -m pytest -q --no-header --tb=line project/tests/test_upstream.py
 
 $(READY): project/requirements.txt project/requirements-dev.txt
 	@found=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); \

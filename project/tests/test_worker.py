@@ -1,15 +1,17 @@
 """Both workers, when they are told to end at the worst moment."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from flask import Flask
+from redis import Redis
 from rq.command import send_stop_job_command
 
 import rovers
-from helpers import PROJECT, functions_of, process, wait_until, worker_of
+from helpers import APP, BIN, ENVIRON, PROJECT, WORKER, functions_of, is_listening, process, wait_until, worker_of
 from launchpad.functions.catalog import collect
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
@@ -75,3 +77,20 @@ from launchpad.worker.worker import ForkingWorker
 assert type(Worker([], prepare_for_work=False)) is ForkingWorker
 """
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
+
+
+@pytest.mark.parametrize(("name", "value"), [("REDIS_URL", "http://localhost"), ("RELOAD_JOBS", "maybe")])
+def test_a_wrong_setting_stops_the_start_of_a_worker_with_one_line_that_names_it(name: str, value: str) -> None:
+    environ = os.environ | ENVIRON | {name: value, "PYTHONWARNINGS": "ignore"}
+    command = [str(BIN / WORKER[0]), *WORKER[1:]]
+    done = subprocess.run(command, cwd=APP, env=environ, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert name in done.stderr
+
+
+def test_the_command_needs_no_options(redis_url: str, files_url: str, redis: Redis) -> None:
+    with process(WORKER, REDIS_URL=redis_url, FILES_URL=files_url):
+        wait_until(lambda: is_listening(redis))
+        wait_until(lambda: redis.exists("rq:scheduler-lock:default"))
+        [key] = redis.smembers("rq:workers:default")
+        assert 60 < redis.ttl(key) <= 90, "30 seconds, and RQ's 60"
