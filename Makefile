@@ -4,10 +4,12 @@ PYTHON ?= python3
 VENV ?= .venv
 PIN = uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command "make requirements"
+# Which tests `make test` runs; CI sets it to nothing, and so runs all.
+TESTS ?= not long
 # Make looks at the dates of files, so this one stands for the environment; its name, for the Python it was made with.
 READY = $(VENV)/made-with-$(subst /,_,$(PYTHON))
 
-.PHONY: help run test lint audit bench figure requirements upstream
+.PHONY: help run check test yours lint audit bench figure requirements upstream
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -15,8 +17,13 @@ help: ## list these commands
 run: $(READY) ## run everything without Docker, at http://127.0.0.1:5000; Ctrl-C stops it
 	@$(VENV)/bin/python project/local.py
 
-test: $(READY) ## run all tests, or some: PYTEST_ARGS="-k word"
-	$(VENV)/bin/python -m pytest -n 3 --dist loadgroup $(PYTEST_ARGS)
+check: lint yours ## check what is yours, in a minute: its style, its types, its tests
+
+test: yours ## run your tests and all others but the long ones, or some: PYTEST_ARGS="-k word"
+	$(VENV)/bin/python -m pytest -n 3 -m "$(TESTS)" $(PYTEST_ARGS)
+
+yours: $(READY)
+	$(VENV)/bin/python -m pytest -m "$(TESTS)" project/tests/yours
 
 lint: $(READY) ## check style, types, the Lua scripts and the Dockerfile
 	$(VENV)/bin/ruff check .

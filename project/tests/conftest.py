@@ -37,6 +37,8 @@ from launchpad.settings import Settings
 from reported import Reported
 from server import create_app
 
+collect_ignore = ["yours"]  # which has a run of its own, in which `import jobs` is another
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let a run fail that loses a test; it is the process which has started the others that knows."""

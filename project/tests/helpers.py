@@ -151,6 +151,15 @@ def copy_project(folder: Path, functions: str = "") -> Path:
     return project
 
 
+def lend_environment(folder: Path) -> None:
+    """Give a copy of the repository the virtual environment that the tests are run in, as if make had made it there."""
+    (folder / ".venv").mkdir()
+    for path in Path(sys.prefix).iterdir():
+        if not path.name.startswith("made-with"):
+            (folder / ".venv" / path.name).symlink_to(path)
+    (folder / ".venv/made-with-python3").touch()
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process has started."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
