@@ -39,7 +39,7 @@ def document(client: FlaskClient, tmp_path: Path) -> Path:
 
 
 def run(command: list[str | Path], folder: Path) -> str:
-    """Run a program that writes a client, and answer all that it says."""
+    """Run a program, and answer all that it says."""
     environ = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONWARNINGS": "default"}
     done = subprocess.run([*map(str, command)], cwd=folder, env=environ, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -109,7 +109,12 @@ def test_datamodel_code_generator_makes_models_that_read_what_is_answered(
 
 @pytest.mark.skipif(not (shutil.which("npm") or os.environ.get("CI")), reason="There is no npm.")
 def test_openapi_typescript_makes_types_that_compile(document: Path, tmp_path: Path) -> None:
-    run(["npm", "install", "--no-save", "--no-audit", "--no-fund", *NPM_PACKAGES], tmp_path)
+    try:
+        run(["npm", "install", "--no-save", "--no-audit", "--no-fund", *NPM_PACKAGES], tmp_path)
+    except AssertionError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"npm cannot install: {error}")
     bin = tmp_path / "node_modules/.bin"
     run([bin / "openapi-typescript", document, "--output", "api.d.ts"], tmp_path)
     (tmp_path / "use.ts").write_text(USE)
