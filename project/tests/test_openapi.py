@@ -265,6 +265,23 @@ def test_a_new_function_is_described_by_itself(monkeypatch: pytest.MonkeyPatch) 
     assert document["security"] == [], "there is no login"
 
 
+def test_a_class_that_is_called_as_one_of_ours_is_told_from_it(settings: Settings) -> None:
+    class Result(Enum):
+        GOOD = "good"
+
+    def judge(result: Result) -> None: ...
+
+    judge.__annotations__["result"] = Result
+    document = application({"judge": job()(judge).job}, redis_url=settings.redis_url)  # type: ignore[attr-defined]
+    schemas = document.test_client().get("/api/openapi.json", auth=LOGIN).json["components"]["schemas"]
+
+    def named(ref: str) -> dict[str, Any]:
+        return schemas[ref.rpartition("/")[2]]
+
+    assert named(schemas["judge"]["properties"]["result"]["$ref"])["enum"] == ["good"]
+    assert "oneOf" in named(schemas["Job"]["properties"]["result"]["anyOf"][0]["$ref"])
+
+
 def test_files_are_described_as_parts_of_a_form_and_nowhere_in_json() -> None:
     assert FORMS["keep"]["required"] == ["function", "photo", "others", "names"]
     parts = FORMS["keep"]["properties"]
@@ -274,7 +291,8 @@ def test_files_are_described_as_parts_of_a_form_and_nowhere_in_json() -> None:
     assert list(bodies) == ["mix", "rest", "look"]
     assert list(bodies["look"]["properties"]["arguments"]["properties"]) == ["times"]
     file = api.raw_schema["paths"]["/api/jobs/{id}/files/{name}"]["get"]["responses"]["200"]
-    assert file["content"] == {"*/*": {}}, "bytes, of any media type"
+    as_bytes = {"schema": {"type": "string", "format": "binary"}}
+    assert file["content"] == {"application/octet-stream": as_bytes, "*/*": {}}, "bytes, of any media type"
 
 
 def test_the_page_has_a_command_for_each_function_that_launches_it(settings: Settings, tmp_path: Path) -> None:

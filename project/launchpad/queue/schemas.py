@@ -50,7 +50,9 @@ def _without_null(schema: dict[str, Any]) -> None:
 class Model(BaseModel):
     """What is read may have more fields, of another version of ours; what is answered has these."""
 
-    model_config = ConfigDict(json_schema_extra={"additionalProperties": False})
+    model_config = ConfigDict(
+        json_schema_extra={"additionalProperties": False}, json_schema_serialization_defaults_required=True
+    )
 
 
 class Bar(Model):
@@ -73,15 +75,12 @@ class Progress(Bar):
 
 
 class StoredFile(Model):
-    """A file, to be downloaded from `url`; its size is in bytes.
-
-    The path of `url` is known to the web server alone, which puts it in. What an older version kept of it is not read.
-    """
+    """A file, to be downloaded from `url`; its size is in bytes."""
 
     name: str
     size: int
     media_type: str
-    url: str = ""
+    url: str = ""  # the web server alone knows it, and puts it in; what an older version has kept of it is not read
 
     @field_validator("url", mode="before")
     @classmethod
@@ -139,7 +138,10 @@ class FileResult(_Result):
 
 Result = TypeAliasType(
     "Result",
-    Annotated[JsonResult | TextResult | TableResult | ImageResult | FileResult, Field(discriminator="type")],
+    Annotated[
+        JsonResult | TextResult | TableResult | ImageResult | FileResult,
+        Field(discriminator="type", description="What a function returned."),
+    ],
 )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Response, jsonify, request, send_file, url_for
+from flask import Response, request, send_file, url_for
 from pydantic import BaseModel
 from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge, UnsupportedMediaType
 
@@ -18,7 +18,7 @@ from launchpad.queue.states import STATES
 from launchpad.web.blueprint import bp
 from launchpad.web.errors import problem
 from launchpad.web.links import add_file_urls
-from launchpad.web.schemas import FunctionInfo, Functions
+from launchpad.web.schemas import FunctionInfo, Functions, Health, Readiness
 from launchpad.web.state import manager, state
 from launchpad.web.uploads import MAX_ARGUMENTS_BYTES, read_form
 
@@ -167,7 +167,7 @@ def retry_job(id: str) -> tuple[Response, int]:
 @bp.get("/healthz")
 def health() -> Response:
     """Tell that this process serves: 200."""
-    return jsonify(server="ok")
+    return answer(Health())
 
 
 @bp.get("/readyz")
@@ -176,7 +176,7 @@ def ready() -> Response:
     workers = manager().ping()
     if not workers:
         return problem(503, "No worker is running.", redis="ok", workers=0)
-    return jsonify(redis="ok", workers=workers)
+    return answer(Readiness(workers=workers))
 
 
 @bp.get("/metrics")

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Response, current_app, json, make_response, render_template, request
+from flask import Response, current_app, make_response, render_template, request
 from gunicorn.http.errors import ParseException
 from redis.exceptions import ConnectionError, OutOfMemoryError, TimeoutError
 from werkzeug.exceptions import HTTPException, default_exceptions
@@ -20,6 +20,7 @@ from launchpad.queue.manager import JobNotFound, QueueFull, WrongState
 from launchpad.web import security
 from launchpad.web.blueprint import OPEN_ENDPOINTS, bp
 from launchpad.web.context import page_context
+from launchpad.web.schemas import Problem
 from launchpad.web.state import manager, state
 
 RETRY_SECONDS = 5
@@ -28,16 +29,11 @@ FOR_PROGRAMS = ("/api/", "/fragments/", "/healthz", "/readyz", "/metrics")
 
 def problem(status: int, detail: str, **more: Any) -> Response:
     """Describe an error, as JSON for a program and as a page for a person."""
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-    } | more
+    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, **more)
     if not request.path.removeprefix(state().url_prefix).startswith(FOR_PROGRAMS):
-        response = make_response(render_template("launchpad/error.html", **page_context(), **body), status)
+        response = make_response(render_template("launchpad/error.html", **page_context(), **body.model_dump()), status)
     else:
-        response = Response(json.dumps(body), status, mimetype="application/problem+json")
+        response = Response(body.model_dump_json(), status, mimetype="application/problem+json")
     if status in (429, 503):
         response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response

@@ -1,10 +1,10 @@
 """What the API answers beside what the manager does."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from launchpad.queue.schemas import Model
+from launchpad.queue.schemas import Model, optional
 
 
 class FunctionInfo(Model):
@@ -24,3 +24,35 @@ class Functions(Model):
     """The functions that can be launched."""
 
     functions: list[FunctionInfo]
+
+
+class Health(Model):
+    """The server serves."""
+
+    server: Literal["ok"] = "ok"
+
+
+class Readiness(Model):
+    """Redis answers, and so many workers run."""
+
+    redis: Literal["ok"] = "ok"
+    workers: int
+
+
+class Fault(Model):
+    """Where a fault is, and what it is."""
+
+    loc: list[str | int]
+    msg: str
+
+
+class Problem(Model):
+    """What went wrong, as in RFC 9457; there may be more, where it is of use."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={})
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[Fault] = optional([], "Which arguments are wrong, and why.")
