@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, current_app, render_template
+from flask import Flask, Response, current_app, render_template, request
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
@@ -247,10 +247,16 @@ def document(app: Flask) -> Schema:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Launchpad", "version": "1"},
+        **_servers(f"{request.script_root}{app.extensions['launchpad'].url_prefix}"),
         "security": [{"login": []}] if login else [],
         "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": {"login": {"type": "http", "scheme": "basic"}}},
     }
+
+
+def _servers(prefix: str) -> Schema:
+    """Say below which path the API is, as the proxy or the app has it; without one, nothing needs to be said."""
+    return {"servers": [{"url": prefix}]} if prefix else {}
 
 
 def _operation(rule: Rule, method: str, docstring: str, login: bool) -> Schema:
