@@ -2,14 +2,14 @@
 # requirements change or another PYTHON is named: PYTHON=python3.12 make run
 PYTHON ?= python3
 VENV ?= .venv
-PIN = uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
-	--custom-compile-command "make requirements"
+PIN = $(abspath $(VENV))/bin/uv pip compile --quiet $(PIN_ARGS) --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --custom-compile-command "make requirements"
 # Which tests `make test` runs; CI sets it to nothing, and so runs all.
 TESTS ?= not long
 # Make looks at the dates of files, so this one stands for the environment; its name, for the Python it was made with.
 READY = $(VENV)/made-with-$(subst /,_,$(PYTHON))
 
-.PHONY: help run check test yours lint audit bench figure requirements upstream
+.PHONY: help run check test yours lint audit bench figure requirements upstream upgrade rename
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -41,16 +41,22 @@ bench: $(READY) ## measure what ours cost beside what others use, or some of it:
 figure: $(READY) ## make the pictures in figure/ anew, in a real browser
 	$(VENV)/bin/python project/tests/browser/figure.py
 
-requirements: $(READY) ## raise the pinned versions of all packages
-	cd project && ../$(VENV)/bin/$(PIN) requirements.in -o requirements.txt
-	cd project && ../$(VENV)/bin/$(PIN) requirements-dev.in -o requirements-dev.txt
-	cd project/benchmarks && ../../$(VENV)/bin/$(PIN) peers.in -o peers.txt
+requirements: $(READY) ## pin what requirements*.in name; only what is needed for a change of these changes
+	cd project && $(PIN) requirements.in -o requirements.txt
+	cd project && $(PIN) requirements-dev.in -o requirements-dev.txt
+	cd project/benchmarks && $(PIN) peers.in -o peers.txt
 	@$(MAKE) --no-print-directory upstream
 
 # Says in words which parts of others, that we change or rely on, an upgrade has changed. In a run of make of its own,
 # since the requirements have changed: so the environment is made anew first.
 upstream: $(READY)
 	@$(VENV)/bin/python -m pytest -q --no-header --tb=line project/tests/test_upstream.py
+
+upgrade: ## raise the pinned versions of all packages
+	$(MAKE) requirements PIN_ARGS=--upgrade
+
+rename: ## change what people see of the project's name: NAME="My tools"
+	@$(PYTHON) bin/rename_project.py "$(NAME)"
 
 $(READY): project/requirements.txt project/requirements-dev.txt
 	@found=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); \

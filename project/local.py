@@ -16,11 +16,14 @@ from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
 from threading import Lock, Thread
 from typing import IO
 
+from dotenv import load_dotenv
 from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 from pydantic import Field
 
 from launchpad.settings import Settings
+
+TITLE = "Launchpad"  # what the page calls itself, unless the variable says otherwise; `make rename` changes it
 
 WORKER = "rq worker --worker-class worker.Worker default"  # as in docker-compose.yml
 
@@ -83,6 +86,8 @@ class Parts:
 
 def main() -> None:
     """Run until a part ends or a signal comes."""
+    load_dotenv(".env")  # as Compose and `flask` do; what is set in the shell counts more
+    os.environ["TITLE"] = os.environ.get("TITLE") or TITLE
     settings = LocalSettings.from_environ()
     check_ports(settings)
     signals = note_signals()
@@ -131,10 +136,12 @@ def start(parts: Parts, settings: LocalSettings, data: Path) -> None:
     if not parts.environment.get("REDIS_URL"):
         parts.environment["REDIS_URL"] = start_valkey(parts, settings.valkey_port, data)
     parts.start_script("worker", *WORKER.split())
-    for name, port in (("dashboard", settings.dashboard_port), ("server", settings.server_port)):
+    web = {"dashboard": (settings.dashboard_port, ""), "server": (settings.server_port, settings.script_name)}
+    for name, (port, path) in web.items():
         address = f"{settings.bind_address}:{port}"
-        parts.start_script(name, "gunicorn", "--bind", address, f"{name}:create_app()")
-        show("system", f"{name}: http://{address}")
+        # gunicorn reads SCRIPT_NAME by itself, which is the server's path alone.
+        parts.start_script(name, "gunicorn", "--env", f"SCRIPT_NAME={path}", "--bind", address, f"{name}:create_app()")
+        show("system", f"{name}: http://{address}{path}")
     groups = [f"-{process.pid}" for process in reversed(parts.processes.values())]
     parts.start("guard", "sh", "-c", GUARD, "guard", *groups, stdin=PIPE)
 

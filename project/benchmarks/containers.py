@@ -29,7 +29,7 @@ def docker(stage: Stage, table: Table) -> None:
     copy_project(folder)
     stack = Stack(folder, "docker-compose.yml")
     compose = (PROJECT.parent / "docker-compose.yml").read_text()
-    (folder / "docker-compose.yml").write_text(compose.replace("image: master-image", f"image: {stack.name}"))
+    (folder / "docker-compose.yml").write_text(re.sub(r"(?<=\n  image: )\S+", stack.name, compose, count=1))
     try:
         measure(stage, table, stack, folder)
     finally:

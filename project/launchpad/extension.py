@@ -2,7 +2,8 @@
 
 from types import ModuleType
 
-from flask import Flask
+from flask import Flask, Response, request
+from werkzeug.exceptions import NotFound
 
 from launchpad import cli
 from launchpad.functions.catalog import collect
@@ -11,10 +12,17 @@ from launchpad.settings import Settings
 from launchpad.web import api, errors, fragments, openapi, pages, security, uploads
 from launchpad.web.blueprint import bp
 from launchpad.web.cache import ResponseCache
+from launchpad.web.mount import Mount
 from launchpad.web.state import State
 
 # What registers its views with the blueprint when it is imported.
 VIEWS = (api, errors, fragments, openapi, pages, uploads)
+
+
+def answer_health_check() -> Response | None:
+    """Answer the health check of the container, which knows no prefix; an app may have a view of its own there."""
+    is_unknown = isinstance(request.routing_exception, NotFound)
+    return api.health() if is_unknown and request.path == "/healthz" else None
 
 
 class Launchpad:
@@ -58,6 +66,9 @@ class Launchpad:
             cache=ResponseCache(manager.redis),
             url_prefix=url_prefix,
         )
+        if settings.script_name:
+            app.wsgi_app = Mount(app.wsgi_app, settings.script_name)  # type: ignore[method-assign]
         security.trust_proxies(app, settings.trusted_proxies)
+        app.before_request(answer_health_check)
         app.register_blueprint(bp, url_prefix=url_prefix or None)
         app.cli.add_command(cli.launch)

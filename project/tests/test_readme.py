@@ -1,5 +1,6 @@
 """README.md: what it shows is in the files, what it says to type works, what it lists is complete.
 
+The pages with the promises are here, too; RECIPES.md has test_recipes.py.
 Its commands for Docker are run by stack/test_readme_docker.py.
 """
 
@@ -13,7 +14,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -26,18 +26,31 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from helpers import PROJECT, answers, copy_project, free_port, wait_until
+from helpers import APP, PROJECT, answers, copy_project, free_port, wait_until
 from launchpad.functions.catalog import job
 from launchpad.functions.files import File, UploadedFile
 from launchpad.functions.progress import progress
 from launchpad.functions.results import MAX_RESULT, MAX_ROWS, Image, Table, result_of
+from launchpad.queue.logs import MAX_LINES
 from launchpad.storage import ABANDONED
-from launchpad.worker import log_collector
-from launchpad.worker.scheduler import SWEEP
+from launchpad.worker.log_collector import MAX_LINE_CHARACTERS
+from launchpad.worker.scheduler import SWEEP_SECONDS
 from local import LocalSettings
-
-ROOT = PROJECT.parent
-README = (ROOT / "README.md").read_text()
+from readme import (
+    BLOCKS,
+    FAULTS,
+    INLINE,
+    README,
+    RECIPE_PROSE,
+    ROOT,
+    SECURITY,
+    Block,
+    code,
+    commands,
+    marked,
+    named_tests,
+    table,
+)
 
 # Commands that a test of their own runs, or CI itself: where, and in which words.
 ELSEWHERE = {
@@ -47,60 +60,14 @@ ELSEWHERE = {
 }
 
 
-@dataclass(frozen=True)
-class Block:
-    """A fenced block; its mark is the comment above it, which a reader does not see."""
-
-    mark: str
-    language: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command of a block; its note is the comment behind it."""
-
-    text: str
-    note: str
-
-
-_BLOCK = re.compile(r"(?:^<!-- (?P<mark>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
-BLOCKS = [Block(**found.groupdict(default="")) for found in _BLOCK.finditer(README)]
-PROSE = _BLOCK.sub("", README)
-INLINE = re.findall(r"`([^`\n]+)`", PROSE)
-
-
-def marked(mark: str) -> str:
-    """The one block with this mark."""
-    [text] = [block.text for block in BLOCKS if block.mark == mark]
-    return text
-
-
-def table(mark: str) -> list[list[str]]:
-    """The cells of the table with this mark, row by row, without its head."""
-    [(_, rows)] = re.findall(rf"^<!-- {re.escape(mark)} -->\n(.*\n){{2}}((?:\|.*\n)+)", README, re.M)
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows.splitlines()]
-
-
-def code(cell: str) -> list[str]:
-    """What a cell shows as code."""
-    return [text.replace("\\|", "|") for text in re.findall(r"`([^`]+)`", cell)]
-
-
-def commands(program: str = "") -> list[Command]:
-    """The commands of all unmarked blocks of shell, in their order; of this program, if one is named."""
-    lines = "".join(block.text for block in BLOCKS if block.language == "sh" and not block.mark)
-    parts = [line.partition("  # ") for line in lines.replace("\\\n", "").splitlines()]
-    found = [Command(text.strip(), note) for text, _, note in parts if text and not text.startswith("#")]
-    return [command for command in found if command.text.split()[0] == program or not program]
-
-
 # -- what it shows
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.mark.startswith("from ")], ids=lambda b: b.mark)
 def test_a_snippet_is_a_part_of_its_file(block: Block) -> None:
-    file = "\n" + (ROOT / block.mark.removeprefix("from ")).read_text()
+    path = ROOT / block.mark.removeprefix("from ")
+    ours = APP / path.name  # what is yours may have become another; ours is as it was
+    file = "\n" + (ours if ours.exists() else path).read_text()
     assert any("\n" + indent(block.text, " " * depth) in file for depth in range(0, 13, 2)), block.text
 
 
@@ -111,17 +78,39 @@ def test_every_block_is_checked_by_a_test() -> None:
         assert checked or block.mark.startswith("from "), block
 
 
-@pytest.mark.parametrize("file", re.findall(r"<!-- settings of (\S+) -->", README))
-def test_the_explained_settings_are_in_their_file(file: str) -> None:
-    text = (ROOT / file).read_text()
-    for first, _ in table(f"settings of {file}"):
-        for setting in code(first):
-            assert setting in text
+def settings_listed() -> dict[str, str]:
+    """The settings of .env.example, with their defaults."""
+    return dict(re.findall(r"^#([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.M))
 
 
-def test_the_settings_are_those_that_are_read() -> None:
-    listed = {code(name)[0]: "" if default == "unset" else code(default)[0] for name, default, _ in table("settings")}
-    assert listed == {name.upper(): str(field.default) for name, field in LocalSettings.model_fields.items()}
+def settings_read() -> dict[str, str]:
+    """The settings that are read, by us or by Amazon's client, with their defaults."""
+    compose = (ROOT / "docker-compose.yml").read_text()
+    amazon = dict.fromkeys(re.findall(r"^ +(AWS_\w+):$", compose, re.M), "")
+    [title] = re.findall(r"\{TITLE:-(.*)\}", compose)  # `make rename` changes it
+    read = {name.upper(): str(field.default) for name, field in LocalSettings.model_fields.items()}
+    return amazon | read | {"TITLE": title}
+
+
+def test_every_setting_is_listed_with_its_default_and_its_reason() -> None:
+    """An owner's app may have settings of its own."""
+    assert settings_listed().items() >= settings_read().items()
+    text = (ROOT / ".env.example").read_text()
+    for name in settings_read():
+        assert re.search(rf"\n# .+\n(#[A-Z_]+=.*\n)*#{name}=", text), name
+
+
+def test_compose_hands_over_each_setting_that_its_containers_read() -> None:
+    handed = set(re.findall(r"^ +([A-Z_]+):(?: |$)", (ROOT / "docker-compose.yml").read_text(), re.M))
+    others = {"BIND_ADDRESS": "of Compose itself", "VALKEY_PORT": "of make run", "RELOAD_JOBS": "of development"}
+    assert handed >= settings_read().keys() - others.keys()
+    assert not handed & others.keys()
+
+
+def test_every_setting_that_is_named_is_listed() -> None:
+    named = set(re.findall(r"^([A-Z]{2,}_[A-Z_]+|TITLE)(?==|$)", "\n".join(INLINE + code(RECIPE_PROSE)), re.M))
+    assert len(named) >= 5
+    assert named <= settings_listed().keys()
 
 
 def test_the_options_are_those_of_the_decorator() -> None:
@@ -163,11 +152,11 @@ def test_the_numbers_are_those_of_the_source() -> None:
     for number, words in (
         (MAX_ROWS, "up to {:,} rows"),
         (MAX_RESULT // 1024**2, "JSON above {} MB"),
-        (log_collector.LINES, "newest {:,} lines"),
-        (log_collector.LONG, "more than {:,} characters"),
+        (MAX_LINES, "newest {:,} lines"),
+        (MAX_LINE_CHARACTERS, "more than {:,} characters"),
     ):
         assert words.format(number) in README, words
-    assert ABANDONED + SWEEP < 1.2 * 3600, "about an hour"
+    assert ABANDONED + SWEEP_SECONDS < 1.2 * 3600, "about an hour"
 
 
 def test_the_listing_has_every_file() -> None:
@@ -179,27 +168,43 @@ def test_the_listing_has_every_file() -> None:
         folders.append(folders[depth] + names[0])
         listed |= {folders[depth] + name for name in names}
     assert not [path for path in listed if not (ROOT / path).exists()]
-    for folder in (PROJECT, PROJECT / "launchpad"):
-        for path in folder.iterdir():
-            if not re.search(r"cache|hypothesis|__init__", path.name):
-                assert str(path.relative_to(ROOT)) + "/" * path.is_dir() in listed
+    for path in (PROJECT / "launchpad").iterdir():  # elsewhere an owner adds what he likes
+        if not re.search(r"cache|__init__", path.name):
+            assert str(path.relative_to(ROOT)) + "/" * path.is_dir() in listed
 
 
-def test_links_lead_somewhere() -> None:
-    titles = re.findall(r"^#+ (.+)$", PROSE, re.M)
-    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
-    for link in re.findall(r"\]\(([^)]+)\)", README):
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "RECIPES.md", FAULTS, SECURITY], ids=str)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
         if not link.startswith("https://"):
             file, _, anchor = link.partition("#")
-            assert (ROOT / file).exists(), link
-            assert not anchor or anchor in anchors, link
+            target = page.parent / file if file else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
 
 
-def test_each_test_that_is_named_exists() -> None:
-    source = "".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
-    named = [text for text in INLINE if text.startswith("test_")]
-    assert len(named) > 10
-    assert not [name for name in named if f"\ndef {name}(" not in source]
+# -- the promises
+
+
+@pytest.mark.parametrize("page", [FAULTS, SECURITY], ids=lambda page: page.parent.name)
+def test_each_test_that_is_named_exists_and_each_that_is_there_is_named(page: Path) -> None:
+    """A promise without a test is none, and a test whose promise is not told helps nobody who decides."""
+    text = page.read_text()
+    files = [
+        *page.parent.glob("test_*.py"),
+        *(page.parent / name for name in re.findall(r"`(\S+/test_\w+\.py)`", text)),
+    ]
+    assert len(files) > len([*page.parent.glob("test_*.py")])
+    everywhere = "".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
+    there = {name for file in files for name in re.findall(r"^def (test_\w+)\(", file.read_text(), re.M)}
+    assert not [name for name in named_tests(text) if f"\ndef {name}(" not in everywhere]
+    assert there <= named_tests(text)
+    assert not [file.name for file in files if f"{file.name}`" not in text]
 
 
 def test_every_command_is_run_by_a_test() -> None:
@@ -362,12 +367,13 @@ def test_the_one_with_a_file_is_a_plain_function_too(run: Run) -> None:
 
 def test_a_bar_is_moved_by_hand() -> None:
     names: dict[str, Any] = {"progress": lambda **options: progress(file=StringIO(), **options)}
-    exec(marked("progress"), names)
-    assert (names["bar"].n, names["bar"].total, names["bar"].desc) == (3, 3, "Writing: ")
+    [line] = [text for text in INLINE if text.startswith("with progress(")]
+    exec(line, names)
+    assert (names["bar"].n, names["bar"].total, names["bar"].desc) == (2, 3, "Reading")
 
 
 def test_each_request_is_answered_with_the_status_that_is_said(run: Run) -> None:
-    shown, job = json.loads(marked("job")), {}
+    job: dict[str, Any] = {}
     for command in commands():
         if command.text.startswith("printf"):
             run.shell(command.text)
@@ -376,8 +382,6 @@ def test_each_request_is_answered_with_the_status_that_is_said(run: Run) -> None
             assert status == command.note, f"{command.text}\n{body}"
             if not job:
                 job = look(run, json.loads(body)["id"], "progress")
-                assert shown.keys() == job.keys()
-                assert shown["progress"].keys() == job["progress"].keys()
             if "=@" in command.text:
                 job = look(run, json.loads(body)["id"], "result")
     assert (run.folder / "people-cleaned.csv").read_text() == "name,born\nAda,1815\n"

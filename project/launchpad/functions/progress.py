@@ -4,22 +4,31 @@ import time
 from collections.abc import Iterable
 from io import StringIO
 from math import isfinite
-from typing import Any
+from typing import Any, Protocol
 
-from rq.job import Job
 from tqdm import tqdm
 
 from launchpad.encoding import replace_surrogates
 
 INTERVAL = 0.1  # seconds between two saves: Redis hears of a job's progress at most ten times a second
 
+
+class Reporting(Protocol):
+    """What progress is told to: the job, as the worker has it."""
+
+    meta: dict[str, Any]
+
+    def save_meta(self) -> None:
+        """Save `meta`."""
+
+
 # A process runs one job at a time, so these are of one job; its threads share them.
-_job: Job | None = None
+_job: Reporting | None = None
 _bars: dict[int, "progress"] = {}  # those that are open, the outermost first; two bars may be equal, their ids not
 _saved_at = 0.0
 
 
-def report_to(job: Job | None) -> None:
+def report_to(job: Reporting | None) -> None:
     """Let the bars of this process report to `job` from now on; the runner calls it before the function."""
     global _job, _saved_at
     _job, _saved_at = job, 0.0

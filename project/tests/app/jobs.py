@@ -81,7 +81,7 @@ def profile_csv(
     text, rows = TextIOWrapper(file, "utf-8", newline=""), []
     separator = max(",;", key=text.readline().count)
     text.seek(0)
-    with progress(total=file.size, unit="B", unit_scale=True) as bar:
+    with text, progress(total=file.size, unit="B", unit_scale=True) as bar:
         for row in csv.reader(text, delimiter=separator):
             rows.append([cell.strip() for cell in row])
             bar.update(file.tell() - bar.n)

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import test_stack
-from test_stack import SERVICES, Stack, docker, run
+from test_stack import IMAGE, SERVICES, Stack, docker, run
 
 engine, stack = test_stack.engine, test_stack.stack
 SECRET = "hunter2-of-the-tests"
@@ -61,13 +61,13 @@ def test_the_user_of_redis_may_do_only_what_rq_needs(stack: Stack, command: str)
 def test_nothing_secret_is_in_the_image_or_its_history(stack: Stack) -> None:
     secrets = {"LOGIN_USERNAME": "ada", "LOGIN_PASSWORD": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET}
     stack.compose("build", **secrets)
-    environment = json.loads(docker("image", "inspect", "master-image"))[0]["Config"]["Env"]
-    history = docker("history", "--no-trunc", "master-image")
+    environment = json.loads(docker("image", "inspect", IMAGE))[0]["Config"]["Env"]
+    history = docker("history", "--no-trunc", IMAGE)
     assert not re.search(r"(?i)passw|secret|token|credential|_key=(?!\w{40}\b)", "\n".join([*environment, history]))
-    layers = subprocess.Popen(["docker", "save", "master-image"], stdout=subprocess.PIPE)
+    layers = subprocess.Popen(["docker", "save", IMAGE], stdout=subprocess.PIPE)
     found = subprocess.run(["grep", "--count", "--text", SECRET], stdin=layers.stdout, capture_output=True, text=True)
     layers.communicate()
     assert (found.stdout.strip(), layers.returncode) == ("0", 0)
     hidden = stack.shell("server", "find /app -name '.*' ! -name . ! -name .flaskenv; ls /app/tests /app/.env")
     assert hidden.stdout == ""
-    assert run("run", "--rm", "master-image", "id", "-u").stdout == "999\n"
+    assert run("run", "--rm", IMAGE, "id", "-u").stdout == "999\n"

@@ -12,7 +12,7 @@ from urllib.error import URLError
 
 import pytest
 import test_stack
-from test_stack import ROOT, Stack, ask, docker, run, up
+from test_stack import IMAGE, ROOT, Stack, ask, docker, run, up
 
 from helpers import copy_project, wait_until
 from launchpad.queue.states import ENDED
@@ -98,7 +98,7 @@ def site(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
     folder = tmp_path_factory.mktemp("site")
     shutil.copy(ROOT / "project/tests/faults/victims.py", copy_project(folder, JOBS))
     site = Site(folder)
-    compose = (ROOT / "docker-compose.yml").read_text().replace("master-image", site.name)
+    compose = (ROOT / "docker-compose.yml").read_text().replace(f"image: {IMAGE}", f"image: {site.name}")
     (folder / "docker-compose.yml").write_text(compose.replace("  environment: &settings\n", RECORD, 1))
     yield from up(site)
     run("image", "rm", "--force", site.name)

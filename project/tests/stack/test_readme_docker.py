@@ -12,7 +12,7 @@ import test_stack
 from test_stack import UNSET, Stack, ask, docker
 
 from helpers import answers, wait_until
-from test_readme import Command, commands, marked
+from readme import Command, commands, marked
 
 engine, source = test_stack.engine, test_stack.source
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -23,6 +24,7 @@ from helpers import WORKER, answers, below, copy_project, free_port, wait_until
 from local import LocalSettings
 
 ROOT = Path(__file__).resolve().parents[3]
+IMAGE = re.findall(r"^  image: (\S+)", (ROOT / "docker-compose.yml").read_text(), re.M)[0]
 SERVICES = {"server", "worker", "dashboard", "redis"}
 # What the machine that runs the tests has set for its own stack: empty means the default.
 UNSET = {name.upper(): "" for name in LocalSettings.model_fields}
@@ -207,7 +209,7 @@ def test_our_containers_share_one_image_and_none_runs_as_root_or_writes_its_file
 
 
 def test_the_image_has_bytecode_and_no_command_and_nothing_that_only_the_build_needs(stack: Stack) -> None:
-    image = json.loads(docker("image", "inspect", "master-image"))[0]["Config"]
+    image = json.loads(docker("image", "inspect", IMAGE))[0]["Config"]
     assert image["Cmd"] == ["python3"], "the base image's"
     assert (image["User"], image["WorkingDir"]) == ("999", "/app")
     script = """
