@@ -195,18 +195,29 @@ function showChosen() {
   for (const button of act.querySelectorAll("button")) button.disabled = !all.checked && !chosen().length;
 }
 
+function labelOf({ dataset }) {
+  if (all.checked) return dataset.all;
+  const number = chosen().length;
+  return number === 1 ? dataset.one : dataset.some.replace("{n}", number);
+}
+
 async function actOnMany(form, button) {
-  const { note, one, some, all: every } = button.dataset, number = chosen().length;
-  const label = all.checked ? every : number === 1 ? one : some.replace("{n}", number);
+  const { note } = button.dataset, label = labelOf(button);
   if (!(await sure({ question: `${label}?`, note, label }))) return;
   form.elements.confirmed.value = "1";
   form.requestSubmit(button);
 }
 
+// What is done here with a form; others the browser sends as it does without this script.
+function actionOf(form) {
+  if (form.dataset.done) return remove;
+  if (form === act && !form.elements.confirmed.value) return actOnMany;
+  if (form.dataset.function && (list || $(".upload", form))) return launch;
+  return null;
+}
+
 document.addEventListener("submit", (event) => {
-  const form = event.target, { dataset } = form;
-  const asks = form === act && !form.elements.confirmed.value, launches = dataset.function && (list || $(".upload", form));
-  const does = dataset.done ? remove : asks ? actOnMany : launches ? launch : null;
+  const form = event.target, does = actionOf(form);
   if (!does) return;
   event.preventDefault();
   does(form, event.submitter);

@@ -36,9 +36,14 @@ async function follow() {
     ({ next: read, complete } = answer);
     if (answer.lines.length < MANY) break;
   }
-  const { none, noneYet, newest } = help.dataset, here = lines.childElementCount;
-  const cut = here < read && newest.replace("{n}", read.toLocaleString("en-US"));
-  help.textContent = cut || (here ? "" : complete ? none : noneYet);
+  help.textContent = about(lines.childElementCount);
+}
+
+function about(here) {
+  const { none, noneYet, newest } = help.dataset;
+  if (here < read) return newest.replace("{n}", read.toLocaleString("en-US"));
+  if (here) return "";
+  return complete ? none : noneYet;
 }
 
 const pressed = () => pause.ariaPressed === "true";

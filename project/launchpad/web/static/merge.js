@@ -17,12 +17,13 @@ export function update(html) {
 
 function merge(node, last, next) {
   if (last.isEqualNode(next)) return;
-  if (!(next instanceof Element)) node.data = next.data;
-  else {
-    for (const { name, value } of next.attributes) if (last.getAttribute(name) !== value) node.setAttribute(name, value);
-    for (const { name } of last.attributes) if (!next.hasAttribute(name)) node.removeAttribute(name);
-    mergeChildren(node, named(last), named(next));
+  if (!(next instanceof Element)) {
+    node.data = next.data;
+    return;
   }
+  for (const { name, value } of next.attributes) if (last.getAttribute(name) !== value) node.setAttribute(name, value);
+  for (const { name } of last.attributes) if (!next.hasAttribute(name)) node.removeAttribute(name);
+  mergeChildren(node, named(last), named(next));
 }
 
 function mergeChildren(node, last, next) {
@@ -38,13 +39,14 @@ function mergeChildren(node, last, next) {
   }
 }
 
-// The children of a node by name, so that those of then and now are paired: an id, or the n-th of its kind.
+// The children of a node by name, so that those of then and now are paired: by an id, or as the n-th of their kind.
 function named(node) {
   const counts = {}, children = new Map();
   for (const child of node.childNodes) {
-    const id = child instanceof Element && (child.getAttribute("id") || child.dataset.id); // a form's .id may be a field
-    counts[child.nodeName] = (counts[child.nodeName] ?? 0) + !id;
-    children.set(id || `${child.nodeName} ${counts[child.nodeName]}`, child);
+    const kind = child.nodeName;
+    let name = child instanceof Element && (child.getAttribute("id") || child.dataset.id); // a form's .id may be a field
+    if (!name) name = counts[kind] = (counts[kind] ?? 0) + 1;
+    children.set(`${kind} ${name}`, child);
   }
   return children;
 }
