@@ -106,9 +106,10 @@ def test_hostile_functions_arguments_results_logs_and_errors_are_shown_as_text(
     server, dashboard = urls
     done, failed = launch(server), launch(server, choice="fail")
     wait_until(lambda: [manager.get(id).state for id in (done, failed)] == ["finished", "failed"], 60)
-    assert ATTACK in json.dumps(manager.log(done, 0).lines).replace('\\"', '"')
+    assert ATTACK in [line.text for line in manager.log(done, 0).lines]
     for path in ("/", "/launch/hostile", f"/launch/hostile?text={quote(ATTACK)}", f"/jobs/{done}", f"/jobs/{failed}",
-                 f"/?q={quote(ATTACK)}", "/?function=hostile", f"/launch/{quote(ATTACK, safe='')}"):  # fmt: skip
+                 f"/?q={quote(ATTACK)}", "/?function=hostile", "/fragments/jobs", f"/fragments/jobs/{done}",
+                 f"/fragments/jobs/{failed}", f"/launch/{quote(ATTACK, safe='')}"):  # fmt: skip
         look(page, server + path, "<script>window.attacked=1" if "launch" not in path else "Launchpad")
     for path in (f"/0/view/job/{done}", f"/0/view/job/{failed}", "/0/view/jobs/default/finished/8/asc/1"):
         look(page, dashboard + path, "window.attacked=1")
