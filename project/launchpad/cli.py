@@ -18,14 +18,15 @@ from tqdm import tqdm
 
 from launchpad.functions.catalog import Function, InvalidArguments
 from launchpad.functions.forms import Field, as_text
-from launchpad.queue.manager import JobManager, JobNotFound, QueueFull
+from launchpad.queue.errors import JobNotFound, QueueFull
+from launchpad.queue.manager import JobManager
 from launchpad.queue.schemas import Job, JsonResult, Log, Result, TableResult, TextResult
 from launchpad.queue.states import STOPPABLE, WAITING
 from launchpad.storage import BLOCK
 from launchpad.web.formatting import queue_position
 from launchpad.web.uploads import Upload
 
-POLL = 0.3  # seconds between two looks at a job
+POLL_SECONDS = 0.3  # between two looks at a job
 METAVARS = {"number": "NUMBER", "file": "FILE", "date": "YYYY-MM-DD", "datetime-local": "YYYY-MM-DDTHH:MM:SS"}
 
 
@@ -128,7 +129,7 @@ def _follow_to_its_end(app: Flask, manager: JobManager, job: Job) -> None:
     try:
         with Bar(job) as bar:
             while job.state in STOPPABLE or not bar.complete:
-                time.sleep(POLL)
+                time.sleep(POLL_SECONDS)
                 job = _look_again(manager, bar, job)
     except KeyboardInterrupt:
         address = _address(app, "stop_job", id=job.id)

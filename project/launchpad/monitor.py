@@ -20,7 +20,8 @@ from rq_dashboard import web
 from werkzeug.exceptions import Conflict, MethodNotAllowed, NotFound, ServiceUnavailable
 
 from launchpad.queue import job as queue_job
-from launchpad.queue.manager import JobManager, JobNotFound
+from launchpad.queue.errors import JobNotFound
+from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
 from launchpad.web import security
 

@@ -11,7 +11,7 @@ from redis import Redis
 import sleepers
 from helpers import WORKER, below, functions_of, process, wait_until
 from launchpad.functions.catalog import collect
-from launchpad.queue.estimates import BETWEEN
+from launchpad.queue.estimates import BETWEEN_SECONDS
 from launchpad.queue.job import queue_of
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
@@ -114,7 +114,7 @@ def test_the_estimate_follows_how_long_a_function_took_lately(
     launch(manager, "nap", 1)
     second, third = launch(manager, "doze", 0), launch(manager, "doze", 0)
     nap = starts_in(manager, second)
-    assert nap == pytest.approx(1 + BETWEEN, abs=1), "and not a minute"
+    assert nap == pytest.approx(1 + BETWEEN_SECONDS, abs=1), "and not a minute"
     assert starts_in(manager, third) - nap == pytest.approx(60 * 0.95**20, rel=0.1)  # each run counts a twentieth
 
 

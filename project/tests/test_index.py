@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from launchpad.queue.estimates import BETWEEN
+from launchpad.queue.estimates import BETWEEN_SECONDS
 from launchpad.queue.index import index
 from launchpad.queue.job import Job, queue_of
 from launchpad.queue.manager import JobManager
@@ -155,7 +155,7 @@ def test_a_look_at_a_hundred_thousand_jobs_costs_what_a_look_at_a_hundred_costs(
     assert manager.page(q="needle7").total == 100
     newest = manager.page(state="queued").jobs[0]
     assert newest.position == 25_000
-    assert newest.starts_at.timestamp() == pytest.approx(time.time() + 24_999 * (1 + BETWEEN), abs=9)
+    assert newest.starts_at.timestamp() == pytest.approx(time.time() + 24_999 * (1 + BETWEEN_SECONDS), abs=9)
     assert [commands(look) for look in looks] == few
 
 

@@ -24,6 +24,7 @@ from launchpad.queue import schemas
 from launchpad.queue.logs import KEY_PREFIX as KEY
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
+from launchpad.worker.application import application
 from launchpad.worker.log_collector import MAX_LINE_CHARACTERS, WRITE_LOG
 from launchpad.worker.runner import run
 
@@ -222,7 +223,7 @@ def test_a_job_that_is_stopped_leaves_its_last_line_and_no_process(
     def stop() -> float:
         """Tell how old its last line is when it has stopped."""
         id = launch(manager, "go_on")
-        [horse, child] = map(int, wait_until(lambda: manager.log(id, 0).lines)[0]["text"].split())
+        [horse, child] = map(int, wait_until(lambda: manager.log(id, 0).lines)[0].text.split())
         family = {horse, child} | descendants(horse)
         stopped = manager.stop(id)
         age = time.time() - float(texts(manager, id)[-1])
@@ -395,8 +396,10 @@ def test_what_was_printed_last_is_kept_when_worker_and_job_are_killed_at_once(
 
 
 def test_outside_a_worker_nothing_is_captured(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setitem(sys.modules, "jobs", talkers)
+    monkeypatch.setattr(sys.modules["server"], "jobs", talkers)
+    application.cache_clear()  # so the app is made again, with these functions
+    request.addfinalizer(application.cache_clear)
     run("talkers", "say", {"number": 2})
     assert capfd.readouterr().out == "line 1\nline 2\n"

@@ -18,8 +18,9 @@ from rq.timeouts import JobTimeoutException
 
 from helpers import horses, wait_until
 from launchpad.queue import schemas
+from launchpad.queue.errors import JobNotFound, QueueFull, WrongState
 from launchpad.queue.job import Job
-from launchpad.queue.manager import JobManager, JobNotFound, QueueFull, WrongState
+from launchpad.queue.manager import JobManager
 from launchpad.queue.serialize import error_of
 from launchpad.queue.states import STATES
 from launchpad.settings import Settings
@@ -52,7 +53,7 @@ def job_keys(redis: Redis) -> list[bytes]:
 def test_a_launch_a_look_at_a_job_and_a_page_cost_one_round_trip_each(
     manager: JobManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    launch(manager), manager.page()  # a Redis that has just started is sent the scripts
+    launch(manager), manager.page(), manager.many([])  # a Redis that has just started is sent the scripts
     manager._answered = 0.0
     trips: list[str] = []
     original = Redis.execute_command

@@ -30,7 +30,7 @@ from helpers import APP, PROJECT, answers, copy_project, free_port, wait_until
 from launchpad.functions.catalog import job
 from launchpad.functions.files import File, UploadedFile
 from launchpad.functions.progress import progress
-from launchpad.functions.results import MAX_RESULT, MAX_ROWS, Image, Table, result_of
+from launchpad.functions.results import MAX_RESULT_BYTES, MAX_ROWS, Image, Table, result_of
 from launchpad.queue.logs import MAX_LINES
 from launchpad.storage import ABANDONED
 from launchpad.worker.log_collector import MAX_LINE_CHARACTERS
@@ -54,6 +54,7 @@ from readme import (
 
 # Commands that a test of their own runs, or CI itself: where, and in which words.
 ELSEWHERE = {
+    "make check": ("Makefile", "check: lint yours"),  # which CI runs, each
     "make test": (".ci/run", "make lint test"),
     "make lint": (".ci/run", "make lint test"),
     "make run PYTHON=python3.12": ("project/tests/test_local.py", '["make", "run", f"PYTHON={python}"'),
@@ -151,7 +152,7 @@ def test_each_result_of_the_table_becomes_what_it_says(tmp_path: Path, monkeypat
 def test_the_numbers_are_those_of_the_source() -> None:
     for number, words in (
         (MAX_ROWS, "up to {:,} rows"),
-        (MAX_RESULT // 1024**2, "JSON above {} MB"),
+        (MAX_RESULT_BYTES // 1024**2, "JSON above {} MB"),
         (MAX_LINES, "newest {:,} lines"),
         (MAX_LINE_CHARACTERS, "more than {:,} characters"),
     ):

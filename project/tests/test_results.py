@@ -20,7 +20,7 @@ from vega_datasets import local_data
 import jobs
 from launchpad.functions import files
 from launchpad.functions.files import File
-from launchpad.functions.results import MAX_COLUMNS, MAX_RESULT, MAX_ROWS, Image, Table, result_of
+from launchpad.functions.results import MAX_COLUMNS, MAX_RESULT_BYTES, MAX_ROWS, Image, Table, result_of
 from launchpad.storage import Store
 
 PNG = jobs.png(1, [b"\xff"])
@@ -99,12 +99,15 @@ def test_a_result_within_itself_fails_with_a_sentence() -> None:
 
 @pytest.mark.parametrize(
     ("value", "name", "kind"),
-    [("x" * MAX_RESULT + "y", "result.txt", "text/plain"), (["x" * MAX_RESULT], "result.json", "application/json")],
+    [
+        ("x" * MAX_RESULT_BYTES + "y", "result.txt", "text/plain"),
+        (["x" * MAX_RESULT_BYTES], "result.json", "application/json"),
+    ],
 )
 def test_what_is_larger_than_a_megabyte_goes_to_a_file(value: Any, name: str, kind: str, out: Path) -> None:
     result = result_of(value)
     size = (out / name).stat().st_size
-    assert size > MAX_RESULT
+    assert size > MAX_RESULT_BYTES
     assert result["value"] is None
     assert result["file"] == {"name": name, "size": size, "media_type": kind}, "where it is, the server says"
     assert (out / name).read_text().startswith(result["preview"])
@@ -149,7 +152,7 @@ def test_a_long_table_shows_its_first_rows_and_has_all_in_its_file(out: Path) ->
     assert (out / "numbers.csv").read_text().splitlines()[-1] == str(MAX_ROWS + 4)
     wide = result_of([{"n": "x" * 100_000}] * 20)
     assert len(wide["rows"]) == 10
-    assert len(json.dumps(wide)) < MAX_RESULT + 1000
+    assert len(json.dumps(wide)) < MAX_RESULT_BYTES + 1000
 
 
 def test_cells_of_any_kind_are_written_to_the_file(out: Path) -> None:
@@ -229,10 +232,11 @@ def test_several_results_are_the_first_and_more() -> None:
     named = result_of({"rows": 2, "table": Table(ROWS)})
     assert (named["value"], named["label"], named["more"][0]["label"]) == (2, "rows", "table")
     assert "more" not in result_of((Image(PNG),))
-    large = result_of([Image(PNG), "x" * MAX_RESULT])
+    large = result_of([Image(PNG), "x" * MAX_RESULT_BYTES])
     assert large["more"][0]["value"] is None
     assert (
-        len(json.dumps(result_of([Table({"n": "x" * 5000} for _ in range(1000)) for _ in range(4)]))) < 1.1 * MAX_RESULT
+        len(json.dumps(result_of([Table({"n": "x" * 5000} for _ in range(1000)) for _ in range(4)])))
+        < 1.1 * MAX_RESULT_BYTES
     )
 
 

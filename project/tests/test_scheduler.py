@@ -16,8 +16,9 @@ from redis import Redis
 from helpers import PROJECT, WORKER, children, copy_project, process, wait_until
 from launchpad.functions.catalog import job
 from launchpad.queue import schemas
+from launchpad.queue.errors import WrongState
 from launchpad.queue.job import Job, queue_of
-from launchpad.queue.manager import JobManager, WrongState
+from launchpad.queue.manager import JobManager
 from launchpad.worker.abandoned import SILENCE_SECONDS
 from launchpad.worker.application import application
 from launchpad.worker.scheduler import CRON, Scheduler

@@ -1,6 +1,5 @@
 """Both workers, when they are told to end at the worst moment."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from redis import Redis
 from rq.command import send_stop_job_command
 
 import rovers
-from helpers import APP, BIN, ENVIRON, PROJECT, WORKER, functions_of, is_listening, process, wait_until, worker_of
+from helpers import APP, BIN, PROJECT, WORKER, environ_in, functions_of, is_listening, process, wait_until, worker_of
 from launchpad.functions.catalog import collect
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
@@ -81,7 +80,7 @@ assert type(Worker([], prepare_for_work=False)) is ForkingWorker
 
 @pytest.mark.parametrize(("name", "value"), [("REDIS_URL", "http://localhost"), ("RELOAD_JOBS", "maybe")])
 def test_a_wrong_setting_stops_the_start_of_a_worker_with_one_line_that_names_it(name: str, value: str) -> None:
-    environ = os.environ | ENVIRON | {name: value, "PYTHONWARNINGS": "ignore"}
+    environ = environ_in(APP) | {name: value, "PYTHONWARNINGS": "ignore"}
     command = [str(BIN / WORKER[0]), *WORKER[1:]]
     done = subprocess.run(command, cwd=APP, env=environ, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr

@@ -13,8 +13,8 @@ from pydantic_core import to_json
 from launchpad.encoding import replace_surrogates
 from launchpad.functions.files import File, copy
 
-MAX_RESULT = 1024 * 1024  # bytes that a result takes in Redis, which has it in memory; more goes to the file store
-PREVIEW = 10_000  # bytes of what is too large
+MAX_RESULT_BYTES = 1024 * 1024  # that a result takes in Redis, which has it in memory; more goes to the file store
+PREVIEW_BYTES = 10_000  # of what is too large
 MAX_ROWS, MAX_COLUMNS = 1000, 500  # of a table; all of them are in its CSV file
 SIGNS = {b"\x89PNG\r\n\x1a\n": ".png", b"\xff\xd8\xff": ".jpg"}  # how pictures begin
 IMAGES = ("image/png", "image/jpeg", "image/svg+xml")
@@ -88,8 +88,8 @@ def result_of(value: Any) -> dict[str, Any]:
     """
     parts = [*value.values()] if isinstance(value, dict) else value if isinstance(value, list | tuple) else []
     if not any(map(_is_rich, parts)):
-        return _describe(value, MAX_RESULT)
-    described = [_describe(part, MAX_RESULT // len(parts)) for part in parts]
+        return _describe(value, MAX_RESULT_BYTES)
+    described = [_describe(part, MAX_RESULT_BYTES // len(parts)) for part in parts]
     if isinstance(value, dict):
         described = [
             part | {"label": replace_surrogates(str(label))} for label, part in zip(value, described, strict=True)
@@ -111,7 +111,7 @@ def _describe(value: Any, room: int) -> dict[str, Any]:
     data = value.encode(errors="replace") if isinstance(value, str) else _json(value)
     if len(data) <= room:
         return {"type": kind, "value": data.decode() if kind == "text" else _value(data)}
-    preview = data[:PREVIEW].decode(errors="ignore")
+    preview = data[:PREVIEW_BYTES].decode(errors="ignore")
     return {"type": kind, "value": None, "preview": preview, "file": File(data, f"result{suffix}").saved()}
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from launchpad.encoding import parse_json_object
 
-FINENESS = 20  # steps per worker, at least, in which many jobs are put on the workers: each is 5 % of their time
-BETWEEN = 0.002  # seconds from the end of a job to the start of the next
-FAR = 365 * 86400  # seconds, from which on an estimate is none
+MIN_STEPS = 20  # per worker, in which many jobs are put on the workers: each is 5 % of their time
+BETWEEN_SECONDS = 0.002  # from the end of a job to the start of the next
+MAX_SECONDS = 365 * 86400  # from which on an estimate is none
 
 
 class Outlook:
@@ -36,10 +36,10 @@ class Outlook:
         free = self._free.copy()
         # In which order they wait is not known. The longest first: the short ones fill the gaps that these leave.
         for number, mean in sorted(zip(ahead, self._means, strict=True), key=itemgetter(1), reverse=True):
-            size = max(number // (FINENESS * len(free)), 1)
+            size = max(number // (MIN_STEPS * len(free)), 1)
             for jobs in [size] * (number // size) + [number % size]:
-                heapreplace(free, free[0] + jobs * (mean + BETWEEN))
-        return time() + free[0] if free[0] < FAR else None
+                heapreplace(free, free[0] + jobs * (mean + BETWEEN_SECONDS))
+        return time() + free[0] if free[0] < MAX_SECONDS else None
 
 
 def _left(elapsed: float, mean: float, meta: bytes | None) -> float:

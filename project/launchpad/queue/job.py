@@ -17,9 +17,9 @@ from rq.utils import now
 
 from launchpad.functions.catalog import Function
 from launchpad.queue.constants import MAX_ATTEMPTS, QUEUE
+from launchpad.queue.descriptions import describe
 from launchpad.queue.index import index
 from launchpad.queue.scripts import LuaScript
-from launchpad.queue.serialize import describe
 
 SAVE_META = LuaScript("save_meta")
 RUN = "launchpad.worker.runner.run"  # the one function that RQ calls

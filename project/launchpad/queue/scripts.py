@@ -17,9 +17,8 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.commands.core import Script
 
-from launchpad.queue.constants import CHANGES, MAX_ATTEMPTS, PREFIX, PROGRESS, QUEUE
+from launchpad.queue.constants import CHANGES, FIELDS, MAX_ATTEMPTS, PREFIX, PROGRESS, QUEUE
 from launchpad.queue.logs import KEY_PREFIX, MAX_BYTES, MAX_LINES
-from launchpad.queue.serialize import FIELDS
 from launchpad.queue.states import ENDED, STATES
 
 FOLDER = Path(__file__).with_name("lua")

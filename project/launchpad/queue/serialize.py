@@ -1,23 +1,38 @@
-"""How a job looks from outside: from what RQ keeps in Redis to the models of the contract, and from words to Redis."""
+"""How a job looks from outside: from what RQ keeps in Redis to the models of the contract.
+
+Whatever stands in Redis, there is an answer: one job that cannot be read would make all lists fail.
+"""
 
 import json
 import re
-from collections.abc import Sequence
+import zlib
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from redis import Redis
 from rq.results import Result as RQResult
+from rq.serializers import JSONSerializer
 
-from launchpad.encoding import parse_json_object
-from launchpad.queue.schemas import Bar, Job, JobError, JsonResult, Progress, Result, TableResult, TextResult
+from launchpad.encoding import parse_json, parse_json_object
+from launchpad.queue.descriptions import read_description
+from launchpad.queue.index import Row
+from launchpad.queue.job import RUN, UNREADABLE
+from launchpad.queue.schemas import (
+    Attempt,
+    Bar,
+    Job,
+    JobError,
+    JsonResult,
+    Progress,
+    Result,
+    TableResult,
+    TextResult,
+)
 from launchpad.queue.states import ENDED_EARLY
 
-# What a list needs of a job's hash; `data`, which holds the arguments whole, is not among it.
-FIELDS = ("status", "description", "meta", "created_at", "started_at", "ended_at", "worker_name")
-MAX_TEXT_CHARACTERS = 200  # of a text among the arguments that a list shows
-MAX_RESULT_CHARACTERS = 1000  # of a result that it has whole
+MAX_RESULT_CHARACTERS = 1000  # of a result that a list has whole
 
 _RESULT: TypeAdapter[Result] = TypeAdapter(Result)
 
@@ -36,84 +51,94 @@ _CAUSES = (
 )
 
 
-def describe(function: str, arguments: dict[str, Any]) -> str:
-    """Make a job's description: its function and its arguments, long texts cut, as rq-dashboard and logs show it."""
-    return f"{function} {json.dumps(shorten(arguments), ensure_ascii=False)}"
+class PlainJSON(JSONSerializer):
+    """Reads JSON that somebody else may have written."""
+
+    loads = staticmethod(parse_json)
 
 
-def read_description(description: str) -> tuple[str, dict[str, Any]]:
-    """Read function and arguments; a job that somebody else put on the queue has its own kind of description."""
-    function, _, text = description.partition(" ")
-    return function, parse_json_object(text)
+# -- a job
 
 
-def shorten(value: Any) -> Any:
-    """Cut the long texts in a JSON value, for a list."""
-    match value:
-        case str() if len(value) > MAX_TEXT_CHARACTERS:
-            return value[:MAX_TEXT_CHARACTERS] + "…"
-        case dict():
-            return {key: shorten(item) for key, item in value.items()}
-        case list():
-            return [shorten(item) for item in value]
-    return value
-
-
-def job_of(
-    id: str,
-    fields: Sequence[bytes | None],
-    result: RQResult | None,
-    position: int | None,
-    expires: float | None,
-    scheduled: float | None,
-    starts: float | None,
-) -> Job:
-    """Make a job from the values of FIELDS, its latest result, and its row in the index.
-
-    Whatever the hash holds, there is an answer: one job that cannot be read would make all lists fail.
-    """
-    texts = [(value or b"").decode(errors="replace") for value in fields]
-    state, description, _, created, started, ended, worker = texts
-    meta = parse_json_object(texts[2])
+def read_job(row: Row, connection: Redis) -> Job:
+    """Return the job in a row of the index."""
+    texts = [(value or b"").decode(errors="replace") for value in row.fields]
+    state, description, meta_text, created, started, ended, worker = texts
+    meta = parse_json_object(meta_text)
     function, arguments = read_description(description)
+    result = _latest_result(row, connection)
     values: dict[str, Any] = {
-        "id": id,
+        "id": row.id,
         "function": function,
         "arguments": arguments,
         "state": state,
         "progress": meta.get("progress"),
-        "position": position,
+        "position": row.position,
         "result": _returned(result) if result and state == "finished" else None,
         "error": error_of(result.exc_string or "") if result and state in ENDED_EARLY else None,
         "attempt": attempt if isinstance(attempt := meta.get("attempt"), int) else 0,
         "worker": worker or None,
         "created_at": _time(created) or _from_unix(1),
-        "scheduled_at": _from_unix(scheduled),
-        "starts_at": _from_unix(starts),
+        "scheduled_at": _from_unix(row.scheduled),
+        "starts_at": _from_unix(row.starts),
         "started_at": _time(started),
         "ended_at": _time(ended),
-        "expires_at": _from_unix(expires),
+        "expires_at": _from_unix(row.expires),
     }
     try:
         return Job.model_validate(values)
-    except ValidationError:
+    except ValidationError:  # of what the job itself wrote, or somebody else
         readable = {"progress": _progress(values["progress"]), "result": _result(values["result"])}
         return Job.model_validate(values | readable)
 
 
-def _returned(result: RQResult) -> Any:
-    """Return what stands for the result; a job that somebody else put on the queue may have returned nothing."""
-    return {"type": "json", "value": None} if result.return_value is None else result.return_value
+def read_arguments(data: bytes) -> dict[str, Any]:
+    """Return the arguments of a job, whole; none of one that somebody else put on the queue."""
+    with suppress(zlib.error):
+        data = zlib.decompress(data)
+    with suppress(ValueError):
+        match parse_json(data):
+            case [str(name), _, [_, _, dict(arguments)], _] if name == RUN:
+                return arguments
+    return {}
+
+
+def read_attempts(meta: str | bytes) -> list[Attempt]:
+    """Return the attempts that a job's metadata tell of."""
+    found = parse_json_object(meta).get("attempts")
+    return [attempt for one in found if (attempt := _attempt(one))] if isinstance(found, list) else []
+
+
+def _attempt(value: Any) -> Attempt | None:
+    try:
+        return Attempt.model_validate(value)
+    except ValidationError:
+        return None
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC) if text else None
+    except ValueError:
+        return None
+
+
+def _from_unix(seconds: float | None) -> datetime | None:
+    with suppress(ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(seconds, UTC) if seconds else None
+    return None
+
+
+# -- its progress
 
 
 def _progress(value: Any) -> Progress | None:
     """Read what a bar tells of itself, if it is one; leave out those within it that are none."""
-    if not isinstance(value, dict):
+    if (outer := _bar(value)) is None:
         return None
     inner = value.get("inner")
     bars = [bar for one in inner if (bar := _bar(one))] if isinstance(inner, list) else []
-    outer = _bar(value)
-    return Progress(**dict(outer), inner=bars) if outer else None
+    return Progress(**dict(outer), inner=bars)
 
 
 def _bar(value: Any) -> Bar | None:
@@ -121,6 +146,22 @@ def _bar(value: Any) -> Bar | None:
         return Bar.model_validate(value)
     except ValidationError:
         return None
+
+
+# -- its result
+
+
+def _latest_result(row: Row, connection: Redis) -> RQResult | None:
+    for key, parts in row.results:
+        with suppress(*UNREADABLE):
+            payload = dict(zip(parts[::2], parts[1::2], strict=True))
+            return RQResult.restore(row.id, key.decode(), payload, connection, PlainJSON)
+    return None
+
+
+def _returned(result: RQResult) -> Any:
+    """Return what stands for the result; a job that somebody else put on the queue may have returned nothing."""
+    return {"type": "json", "value": None} if result.return_value is None else result.return_value
 
 
 def _result(value: Any) -> Result | None:
@@ -156,16 +197,3 @@ def error_of(traceback: str) -> JobError:
         if match := re.match(pattern, line):
             return JobError(cause=match.expand(cause), traceback=traceback)
     return JobError(cause=line, traceback=traceback)
-
-
-def _time(text: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC) if text else None
-    except ValueError:
-        return None
-
-
-def _from_unix(seconds: float | None) -> datetime | None:
-    with suppress(ValueError, OverflowError, OSError):
-        return datetime.fromtimestamp(seconds, UTC) if seconds else None
-    return None

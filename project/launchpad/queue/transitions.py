@@ -1,0 +1,118 @@
+"""What changes the state of a job from outside: it is ended, or queued again.
+
+A worker may do something with the job at any moment between two lines here, so what was read is watched, or looked at
+anew.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from redis import Redis
+from redis.exceptions import WatchError
+from rq import Queue
+from rq.command import send_stop_job_command
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
+from rq.job import Job as RQJob
+from rq.job import JobStatus
+from rq.registry import CanceledJobRegistry
+
+from launchpad.queue.errors import JobNotFound, WrongState
+from launchpad.queue.job import Job
+from launchpad.queue.states import RETRYABLE, WAITING
+
+MAX_STOP_SECONDS = 2.0  # that a person waits for a running job to stop
+LOOK_SECONDS = 0.05  # from one look at a job that is to end to the next
+
+
+def fetch(id: str, connection: Redis) -> RQJob:
+    """Return RQ's job, or raise JobNotFound."""
+    with existing(id):
+        return Job.fetch(id, connection)
+
+
+@contextmanager
+def existing(id: str) -> Iterator[None]:
+    """Raise JobNotFound where RQ says that there is no job, or no longer."""
+    try:
+        yield
+    except (NoSuchJobError, InvalidJobOperation):
+        raise JobNotFound(f"There is no job {id}.") from None
+
+
+def end(job: RQJob, queue: Queue) -> bool:
+    """End a job that waits or runs; return False where it has ended by itself.
+
+    Raises:
+        JobNotFound: it was deleted meanwhile.
+    """
+    deadline = time.monotonic() + MAX_STOP_SECONDS
+    ended = False
+    while time.monotonic() < deadline:
+        with existing(job.id):
+            state = job.get_status()
+        if state == JobStatus.STARTED:
+            ended = True
+            _send_stop(job)
+        elif state not in WAITING:
+            return ended
+        elif _cancel(job, queue):
+            return True
+        time.sleep(LOOK_SECONDS)  # the worker stops it, or holds it and is about to start it
+    return ended
+
+
+def _send_stop(job: RQJob) -> None:
+    """Ask the worker; it does not listen to this before it has started the job, so it is asked until it is done."""
+    with suppress(InvalidJobOperation, NoSuchJobError):  # it has just ended: the next look tells
+        send_stop_job_command(job.connection, job.id, serializer="json")
+
+
+def _cancel(job: RQJob, queue: Queue) -> bool:
+    """Cancel a job that waits; return False where a worker took it meanwhile."""
+    with job.connection.pipeline() as pipe:
+        pipe.watch(job.key)
+        waiting = job.get_status() == JobStatus.QUEUED
+        pipe.multi()
+        queue.remove(job, pipeline=pipe)
+        job.cancel(pipeline=pipe)
+        try:
+            removed = pipe.execute()[0]
+        except WatchError:
+            return False
+    if waiting and not removed:  # a worker has it: what it writes next counts
+        CanceledJobRegistry(queue=queue).remove(job)
+        return False
+    return True
+
+
+def requeue(job: RQJob, queue: Queue, retries: int | None) -> None:
+    """Queue a job again that failed, was stopped or was canceled.
+
+    Args:
+        job: the job.
+        queue: its queue.
+        retries: how often it is tried again after a failure; None for as often as is left.
+
+    Raises:
+        JobNotFound: it was deleted meanwhile.
+        WrongState: it waits, runs or has finished.
+    """
+    with job.connection.pipeline() as pipe:
+        pipe.watch(job.key)  # of two people who click at once, one is told that it is queued already
+        with existing(job.id):
+            job.refresh()
+        if job.get_status(refresh=False) not in RETRYABLE:
+            raise WrongState(f"The job is {job.get_status(refresh=False)}.")
+        pipe.multi()
+        job.started_at = job.ended_at = None
+        if retries is not None:
+            job.retries_left = retries or None
+        job.failed_job_registry.remove(job, pipeline=pipe)
+        CanceledJobRegistry(queue=queue).remove(job, pipeline=pipe)
+        queue._enqueue_job(job, pipeline=pipe)
+        pipe.persist(job.key)  # it was to expire
+        try:
+            pipe.execute()
+        except WatchError:
+            raise WrongState("Somebody else was faster.") from None
