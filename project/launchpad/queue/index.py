@@ -40,6 +40,10 @@ class JobFilter(NamedTuple):
     function: str | None = None
     q: str = ""
 
+    def query(self) -> dict[str, Any]:
+        """Return what is asked for, as a link has it."""
+        return {name: value for name, value in self._asdict().items() if value}
+
     def set(self) -> str:
         """Name the sorted set of the jobs in this state and of this function, as the scripts do."""
         if self.state and self.function:

@@ -1,15 +1,11 @@
 """The JSON API, for scripts and for the page itself, and the health checks."""
 
-import json
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any
 
 from flask import Response, request, send_file, url_for
 from pydantic import BaseModel
-from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, NotFound
 
-from launchpad.functions.catalog import InvalidArguments
 from launchpad.functions.files import media_type
 from launchpad.functions.results import IMAGES
 from launchpad.queue.manager import PER_PAGE
@@ -17,10 +13,10 @@ from launchpad.queue.schemas import Job, Listing
 from launchpad.queue.states import STATES
 from launchpad.web.blueprint import bp
 from launchpad.web.errors import problem
+from launchpad.web.launching import read_launch
 from launchpad.web.links import add_file_urls
 from launchpad.web.schemas import FunctionInfo, Functions, Health, Readiness
 from launchpad.web.state import manager, state
-from launchpad.web.uploads import MAX_ARGUMENTS_BYTES, read_form
 
 MAX_PAGE = 10**9
 MAX_PER_PAGE = 200
@@ -75,11 +71,8 @@ def launch_job() -> tuple[Response, int, dict[str, str]]:
     Errors: 400 malformed, 404 no such function, 413, 415, 422 invalid arguments, 429 queue full,
     503 no Redis or file store.
     """
-    name, at, parse, given = _multipart() if request.mimetype == "multipart/form-data" else _json()
-    if name not in manager().functions:
-        raise NotFound(f"There is no function {name[:100]!r}.")
-    arguments = getattr(manager().functions[name], parse)(given)
-    job, created = manager().launch(name, arguments, request.headers.get("Idempotency-Key"), time_of(at))
+    launch, key = read_launch(), request.headers.get("Idempotency-Key")
+    job, created = manager().launch(launch.function.name, launch.arguments, key, launch.at)
     return answer(job), 202 if created else 200, {"Location": url_for(".get_job", id=job.id)}
 
 
@@ -98,7 +91,7 @@ def _listing() -> Listing:
     state = request.args.get("state") or None
     if state and state not in STATES:
         raise BadRequest(f"state is one of {', '.join(STATES)}.")
-    page, per_page = _number("page", 1, MAX_PAGE), _number("per_page", PER_PAGE, MAX_PER_PAGE)
+    page, per_page = _number_of_query("page", 1, MAX_PAGE), _number_of_query("per_page", PER_PAGE, MAX_PER_PAGE)
     function, q = request.args.get("function") or None, request.args.get("q", "")
     if ids := request.args.getlist("id"):
         if len(ids) > MAX_PER_PAGE:
@@ -121,7 +114,7 @@ def get_log(id: str) -> Response:
     job has ended and that this was all.
     Errors: 400 malformed, 404 no such job, 503 no Redis.
     """
-    return answer(manager().log(id, _number("after", 0, MAX_LINES, least=0)))
+    return answer(manager().log(id, _number_of_query("after", 0, MAX_LINES, least=0)))
 
 
 @bp.get("/api/jobs/<id>/files/<name>")
@@ -195,63 +188,7 @@ def metrics() -> Response:
     return Response("\n".join([*lines, ""]), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def time_of(text: str | None) -> datetime | None:
-    """Read the time of a launch; without an offset it is UTC.
-
-    Raises:
-        InvalidArguments: it is no ISO 8601 time.
-    """
-    if not text:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        errors = [{"loc": ["scheduled_at"], "msg": "Input should be a time like 2026-11-22T10:00:00+00:00"}]
-        raise InvalidArguments(errors) from None
-
-
-def _json() -> tuple[str, str | None, str, Any]:
-    request.max_content_length = MAX_ARGUMENTS_BYTES
-    # A body whose length is not told beforehand is read up to the limit, and cut there.
-    if (request.content_length or 0) > MAX_ARGUMENTS_BYTES or len(data := request.get_data()) == MAX_ARGUMENTS_BYTES:
-        raise RequestEntityTooLarge(f"Arguments may have up to {MAX_ARGUMENTS_BYTES // 1024**2} MB.")
-    if not request.is_json and data:
-        raise UnsupportedMediaType("Send application/json or multipart/form-data.")
-    body = _loads(data)
-    match body:
-        case {"function": str(name), **rest} if rest.keys() <= {"arguments", "scheduled_at"}:
-            match rest.get("arguments", {}), rest.get("scheduled_at"):
-                case dict(arguments), None | str() as at if at != "":
-                    return name, at, "parse", arguments
-    raise BadRequest('Send {"function": "name", "arguments": {…}}, and "scheduled_at": "a time" for later.')
-
-
-def _loads(data: bytes) -> Any:
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
-    try:
-        return json.loads(data, parse_float=_number_in, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"The body is not JSON: {error}"[:300]) from None
-
-
-def _number_in(text: str) -> int | float:
-    """Read a number; JSON has one kind of them, in which 3.0 is the integer 3."""
-    number = float(text)
-    return int(number) if number.is_integer() else number
-
-
-def _multipart() -> tuple[str, str | None, str, Any]:
-    form = read_form()
-    name, at = form.pop("function", [""])[0], form.pop("scheduled_at", [""])[0]
-    if not (name and isinstance(name, str) and isinstance(at, str)):  # they are not files
-        raise BadRequest("Send a part `function`, and one for each argument.")
-    return name, at, "parse_form", form
-
-
-def _number(name: str, default: int, most: int, least: int = 1) -> int:
+def _number_of_query(name: str, default: int, most: int, least: int = 1) -> int:
     text = request.args.get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and least <= int(text) <= most):
         raise BadRequest(f"{name} is a number from {least} to {most}.")

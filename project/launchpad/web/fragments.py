@@ -5,12 +5,13 @@ that made the page, `templates/launchpad/_*.html`: what is edited there is seen 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from flask import Response, render_template, request
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import NotFound
 
+from launchpad.queue.index import JobFilter
 from launchpad.queue.states import ACTIVE, ENDED, STATES, WAITING
 from launchpad.web.blueprint import bp
 from launchpad.web.links import add_file_urls
@@ -24,18 +25,6 @@ ACTIONS = {
     "retry": "Of these, the ones that failed, were stopped or canceled are queued again.",
     "delete": "Jobs that run are stopped first. Deleted jobs cannot be brought back.",
 }
-
-
-class JobFilter(NamedTuple):
-    """Which jobs a list shows, in the order in which the manager takes it."""
-
-    state: str | None
-    function: str | None
-    q: str
-
-    def query(self) -> dict[str, Any]:
-        """Write it as a link has it."""
-        return {name: value for name, value in self._asdict().items() if value}
 
 
 @bp.get("/fragments/jobs")

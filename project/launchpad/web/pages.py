@@ -8,17 +8,18 @@ from typing import Any
 
 from flask import Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import BadRequest, NotFound, UnprocessableEntity
+from werkzeug.exceptions import BadRequest, UnprocessableEntity
 
 from launchpad.functions.catalog import Function, InvalidArguments
 from launchpad.queue import schemas
 from launchpad.queue.errors import JobNotFound, QueueFull
 from launchpad.queue.logs import MAX_LINES
 from launchpad.web import formatting
-from launchpad.web.api import MAX_PER_PAGE, time_of
+from launchpad.web.api import MAX_PER_PAGE
 from launchpad.web.blueprint import bp
 from launchpad.web.context import KEY
 from launchpad.web.fragments import ACTIONS, job_context, list_context, read_filter
+from launchpad.web.launching import find_function, time_of
 from launchpad.web.state import manager
 from launchpad.web.uploads import read_form
 
@@ -39,7 +40,7 @@ def index() -> ResponseReturnValue:
 @bp.route("/launch/<name>", methods=["GET", "POST"])
 def launch(name: str) -> ResponseReturnValue:
     """Show the form of one function, filled in from the query or from the job `from`; launch it."""
-    function = _function(name)
+    function = find_function(name)
     given = read_form() if request.method == "POST" else request.args.to_dict(flat=False)
     key = given.pop(KEY, [token_hex()])[-1]
     values = {name: "\n".join(item for item in items if isinstance(item, str)) for name, items in given.items()}
@@ -139,12 +140,6 @@ def again(id: str) -> ResponseReturnValue:
     except InvalidArguments as error:
         raise UnprocessableEntity(f"The function takes other arguments now: {error}") from None
     return redirect(url_for(".job", id=new), 303)
-
-
-def _function(name: str) -> Function:
-    if name not in manager().functions:
-        raise NotFound(f"There is no function {name[:100]}.")
-    return manager().functions[name]
 
 
 def _launch(function: Function, arguments: dict[str, Any], key: str, at: str = "") -> str:
