@@ -44,7 +44,7 @@ class JobFilter(NamedTuple):
         """Return what is asked for, as a link has it."""
         return {name: value for name, value in self._asdict().items() if value}
 
-    def set(self) -> str:
+    def set_name(self) -> str:
         """Name the sorted set of the jobs in this state and of this function, as the scripts do."""
         if self.state and self.function:
             return f"both:{self.state}:{self.function}"
@@ -135,7 +135,7 @@ def query_page(connection: Redis, job_filter: JobFilter, first: int, last: int) 
     The counts are those of all jobs of the function, whatever their state.
     """
     function, q = job_filter.function or "", job_filter.q
-    return QueryResult.read(QUERY_PAGE(connection, args=[function, job_filter.set(), q, first, last]))
+    return QueryResult.read(QUERY_PAGE(connection, args=[function, job_filter.set_name(), q, first, last]))
 
 
 def query_jobs(connection: Redis, ids: list[str], function: str | None = None) -> QueryResult:
@@ -148,7 +148,7 @@ def ids_before(connection: Redis, job_filter: JobFilter, launched: str, number: 
 
     "+inf" begins; to go on, give the last launch time of the answer.
     """
-    found = IDS_BEFORE(connection, args=[job_filter.set(), job_filter.q, launched, number])
+    found = IDS_BEFORE(connection, args=[job_filter.set_name(), job_filter.q, launched, number])
     texts = [item.decode() for item in found]
     return list(zip(texts[::2], texts[1::2], strict=True))
 
