@@ -94,7 +94,7 @@ OVERRIDES: dict[str, dict[str, str]] = {
         "cleanup": "the index follows",
         "delete": "the index follows",
     },
-    "launchpad.queue.manager.PlainJSON": {
+    "launchpad.queue.serialize.PlainJSON": {
         "loads": "what is not JSON is no error of the page's",
     },
     "launchpad.monitor.TolerantJSON": {
