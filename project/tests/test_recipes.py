@@ -18,7 +18,7 @@ import yaml
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser
 
-from helpers import BIN, PROJECT, WORKER, answers, copy_project, free_port, process, wait_until
+from helpers import BIN, PROJECT, WORKER, answers, copy_project, free_port, lend_environment, process, wait_until
 from readme import RECIPE_BLOCKS, RECIPES, ROOT, marked
 
 # What jobs.py has imported already where the README's first job is added.
@@ -61,15 +61,6 @@ def folder(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "bin", tmp_path / "bin", ignore=shutil.ignore_patterns("__pycache__"))
     copy_project(tmp_path, "\n\n" + marked("example"))
     return tmp_path
-
-
-def lend_environment(folder: Path) -> None:
-    """Give a copy the virtual environment that the tests are run in."""
-    (folder / ".venv").mkdir()
-    for path in Path(sys.prefix).iterdir():
-        if not path.name.startswith("made-with"):
-            (folder / ".venv" / path.name).symlink_to(path)
-    (folder / ".venv/made-with-python3").touch()
 
 
 def run(folder: Path, script: str, **environ: str) -> str:
