@@ -284,6 +284,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """The running copy, whose jobs.py has the function of the README."""
     run = Run(tmp_path_factory.mktemp("copy"))
     copy_to(run.folder)
+    (run.folder / ".env").write_text("TITLE=Tools & more\n")
     [command] = [command.text for command in commands("make") if command.text == "make run"]
     process = run.start(command)
     try:
@@ -315,6 +316,13 @@ def test_the_addresses_to_open_answer(run: Run) -> None:
     assert len(addresses) >= 3
     for address in addresses:
         assert run.answers(address), address
+
+
+def test_a_setting_in_the_file_of_settings_is_read(run: Run) -> None:
+    assert ".env" in INLINE
+    page = run.shell("curl http://127.0.0.1:5000/")
+    assert "Tools &amp; more</title>" in page
+    assert "<span>Tools &amp; more</span>" in page
 
 
 def test_the_lines_beside_make_run_launch_and_follow_a_job(run: Run) -> None:
