@@ -101,7 +101,9 @@ def test_every_setting_is_listed_with_its_default_and_its_reason() -> None:
 
 
 def test_compose_hands_over_each_setting_that_its_containers_read() -> None:
-    handed = set(re.findall(r"^ +([A-Z_]+):(?: |$)", (ROOT / "docker-compose.yml").read_text(), re.M))
+    lines = re.findall(r"^ +([A-Z_]+):(?: |$)", (ROOT / "docker-compose.yml").read_text(), re.M)
+    handed = set(lines)
+    assert len(lines) == len(handed), "one of them stands there twice"
     others = {"BIND_ADDRESS": "of Compose itself", "VALKEY_PORT": "of make run", "RELOAD_JOBS": "of development"}
     assert handed >= settings_read().keys() - others.keys()
     assert not handed & others.keys()
