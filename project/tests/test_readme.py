@@ -12,7 +12,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
@@ -26,7 +25,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from helpers import APP, PROJECT, answers, copy_project, free_port, wait_until
+from helpers import APP, PROJECT, answers, copy_project, free_port, lend_environment, wait_until
 from launchpad.functions.catalog import job
 from launchpad.functions.files import File, UploadedFile
 from launchpad.functions.progress import progress
@@ -303,11 +302,7 @@ def copy_to(folder: Path) -> None:
     """Copy what `make run` needs, and lend it the virtual environment that the tests are run in."""
     shutil.copy(ROOT / "Makefile", folder)
     copy_project(folder, "\n\n" + marked("example"))
-    (folder / ".venv").mkdir()
-    for path in Path(sys.prefix).iterdir():
-        (folder / ".venv" / path.name).symlink_to(path)
-    (folder / ".venv/made-with-python3").unlink(missing_ok=True)
-    (folder / ".venv/made-with-python3").touch()
+    lend_environment(folder)
 
 
 def launch_of_the_example() -> str:

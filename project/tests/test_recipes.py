@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ import yaml
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser
 
-from helpers import BIN, PROJECT, WORKER, answers, copy_project, free_port, process, wait_until
+from helpers import BIN, PROJECT, WORKER, answers, copy_project, free_port, lend_environment, process, wait_until
 from readme import RECIPE_BLOCKS, RECIPES, ROOT, marked
 
 # What jobs.py has imported already where the README's first job is added.
@@ -62,17 +61,6 @@ def folder(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "bin", tmp_path / "bin", ignore=shutil.ignore_patterns("__pycache__"))
     copy_project(tmp_path, "\n\n" + marked("example"))
     return tmp_path
-
-
-def lend_environment(folder: Path) -> None:
-    """Give a copy the virtual environment that the tests are run in."""
-    (folder / ".venv").mkdir()
-    for path in Path(sys.prefix).iterdir():
-        if not path.name.startswith("made-with"):
-            (folder / ".venv" / path.name).symlink_to(path)
-    made = folder / ".venv/made-with-python3"
-    made.touch()
-    os.utime(made, (time.time() + 3600,) * 2)  # so that it is not made anew, which is what takes long
 
 
 def run(folder: Path, script: str, **environ: str) -> str:
