@@ -157,7 +157,9 @@ def lend_environment(folder: Path) -> None:
     for path in Path(sys.prefix).iterdir():
         if not path.name.startswith("made-with"):
             (folder / ".venv" / path.name).symlink_to(path)
-    (folder / ".venv/made-with-python3").touch()
+    made = folder / ".venv/made-with-python3"
+    made.touch()
+    os.utime(made, (time.time() + 3600,) * 2)  # so that make does not make it anew, which is what takes long
 
 
 def children(pid: int) -> list[int]:
