@@ -59,7 +59,8 @@ class Settings(BaseModel):
     max_upload_mb: int = Field(default=100, ge=1)
     files_url: Annotated[str, AfterValidator(_is_files_url)] = "/data"
     flask_app: str = "server:create_app"  # in Flask's notation: jobs run in the context of this app
-    reload_jobs: bool = False  # whether a worker imports the app anew for each job, as development wants it
+    stop_seconds: float = Field(default=5, ge=0, le=3600)
+    grace_seconds: float = Field(default=25, ge=0, le=86400)
 
     @model_validator(mode="after")
     def _login_is_whole(self) -> Self:

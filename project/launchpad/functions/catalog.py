@@ -1,12 +1,15 @@
 """The catalog: what `@job` makes of a function. Its signature is read once; form, API and worker follow from it."""
 
+import asyncio
 import inspect
 import json
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from pkgutil import walk_packages
 from types import ModuleType
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -15,9 +18,10 @@ from croniter import croniter
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 
 from launchpad.functions.forms import Field, NoForm, field_of, read
+from launchpad.functions.options import DAY, read_options
 
 F = TypeVar("F", bound=Callable[..., Any])
-DAY = 24 * 3600
+DECORATED = "__launchpad_jobs__"  # the name by which a module holds all that it has decorated
 RESERVED = ("function", "scheduled_at")  # what a launch by a form carries beside the arguments
 
 
@@ -42,7 +46,8 @@ class Function:
     failure_ttl: int
     retries: int
     cron: str | None
-    isolated: bool
+    warm: bool
+    memory: int | None
     call: Callable[..., Any] = field(repr=False)
     fields: list[Field] = field(repr=False)
     model: type[BaseModel] = field(repr=False)
@@ -94,6 +99,11 @@ class Function:
         model = self.model.model_validate(arguments)
         return {name: getattr(model, name) for name in type(model).model_fields}
 
+    def run(self, arguments: Mapping[str, Any]) -> Any:
+        """Call the function with what it declares; an `async def` in a loop of its own."""
+        result = self.call(**arguments)
+        return asyncio.run(result) if inspect.iscoroutine(result) else result
+
     def _checked(self, validate: Callable[..., BaseModel], arguments: Any, **options: Any) -> dict[str, Any]:
         try:
             return validate(arguments, **options).model_dump(mode="json")
@@ -103,6 +113,8 @@ class Function:
 
 
 def job(
+    function: F | None = None,
+    /,
     *,
     timeout: int = 600,
     result_ttl: int = 7 * DAY,
@@ -110,69 +122,108 @@ def job(
     retries: int = 0,
     title: str | None = None,
     cron: str | None = None,
-    isolated: bool = False,
-) -> Callable[[F], F]:
+    warm: bool = False,
+    memory: str | None = None,
+) -> Any:
     """Make a function one that can be launched; it stays the plain function that it is.
 
     Args:
+        function: the function, where the decorator is written without parentheses.
         timeout: seconds after which it is ended, and has failed.
-        result_ttl: seconds that a finished job and its result are kept.
+        result_ttl: seconds that a finished job and its result are kept; -1 for ever.
         failure_ttl: seconds that a failed one is kept.
         retries: how often it is tried again after a failure. 0 means that it runs at most once; above 0 it may also
             run twice when a worker is lost, so it must be idempotent.
         title: what the page calls it; otherwise its name, in words.
         cron: when it is launched by itself, with its defaults: "minute hour day month weekday", in the time zone of
             the worker, which in the containers is UTC.
-        isolated: whether each run has a process of its own; otherwise what a run leaves behind in its process (global
-            variables, the working directory, memory) may be there for the next one of whatever function.
+        warm: whether a process of this function alone is kept for its next run, with all that its module holds; by
+            default each run has a fresh process.
+        memory: how much a run may take, like "2 GB"; on Linux.
 
     Raises:
-        TypeError: a parameter has a type for which there is no form, or `cron` cannot be followed.
+        TypeError: it cannot be launched as it is, or an option is wrong; the message tells file, line and function.
     """
+    chosen = {"timeout": timeout, "result_ttl": result_ttl, "failure_ttl": failure_ttl, "retries": retries}
+    chosen |= {"title": title, "cron": cron, "warm": warm, "memory": memory}
 
     def decorate(function: F) -> F:
-        name = function.__name__
-        parameters = _parameters(function)
-        launchable = Function(
-            name=name,
-            module=function.__module__,
-            title=title or name.replace("_", " ").capitalize(),
-            description=inspect.getdoc(function) or "",
-            timeout=timeout,
-            result_ttl=result_ttl,
-            failure_ttl=failure_ttl,
-            retries=retries,
-            cron=_cron(name, cron, parameters) if cron else None,
-            isolated=isolated,
-            call=function,
-            fields=[_field(name, parameter) for parameter in parameters],
-            model=_model(name, parameters),
-        )
+        try:
+            launchable = _function(function, chosen)
+        except TypeError as error:
+            raise TypeError(f"{place_of(function)}{error}") from None
         function.job = launchable  # type: ignore[attr-defined]
+        vars(sys.modules[function.__module__]).setdefault(DECORATED, []).append(launchable)
         return function
 
-    return decorate
+    return decorate if function is None else decorate(function)
+
+
+def _function(function: Callable[..., Any], chosen: Mapping[str, Any]) -> Function:
+    """Read all that there is to know of a function."""
+    if not inspect.isfunction(function):
+        raise TypeError(f"@job stands above a {type(function).__name__}: put it above a function")
+    name = function.__name__
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"{name}: it yields, and nobody would take what it does: return a list instead")
+    options = read_options(name, chosen)
+    parameters = _parameters(function)
+    return Function(
+        name=name,
+        module=function.__module__,
+        title=options.title or name.replace("_", " ").capitalize(),
+        description=inspect.getdoc(function) or "",
+        timeout=options.timeout,
+        result_ttl=options.result_ttl,
+        failure_ttl=options.failure_ttl,
+        retries=options.retries,
+        cron=_cron(name, options.cron, parameters) if options.cron else None,
+        warm=options.warm,
+        memory=options.memory,
+        call=function,
+        fields=[_field(name, parameter) for parameter in parameters],
+        model=_model(name, parameters),
+    )
+
+
+def place_of(function: Any) -> str:
+    """Tell where a function is: "jobs.py, line 12: "."""
+    code = getattr(function, "__code__", None)
+    return f"{Path(code.co_filename).name}, line {code.co_firstlineno}: " if code else ""
 
 
 def collect(module: ModuleType) -> dict[str, Function]:
     """Return the functions of a module, or of all modules of a package, that are decorated with `@job`, by name.
 
     They are in the order of their definition.
+
+    Raises:
+        TypeError: two have the same name, or another decorator stands above `@job`, which would be skipped.
     """
     modules = [module]
     if path := getattr(module, "__path__", None):
         names = (found.name for found in walk_packages(path, f"{module.__name__}."))
         modules += [import_module(name) for name in names]
-    found = (_job_of(value) for each in modules for value in vars(each).values())
-    return {function.name: function for function in found if isinstance(function, Function)}
+    found: dict[str, Function] = {}
+    for function in (function for each in modules for function in _functions_in(each)):
+        other = found.setdefault(function.name, function)
+        if other is not function:
+            raise TypeError(
+                f"{place_of(function.call)}{function.name}: there is another one at {place_of(other.call)[:-2]}"
+            )
+    return found
 
 
-def _job_of(value: object) -> object:
-    """Return what `@job` has left at a function; at all else there is nothing."""
-    try:
-        return getattr(value, "job", None)
-    except RuntimeError:  # current_app and g, which a module may have imported, have no attributes without an app
-        return None
+def _functions_in(module: ModuleType) -> list[Function]:
+    """Return the functions of a module, those that it has imported from others included."""
+    found = [value.job for value in vars(module).values() if isinstance(getattr(value, "job", None), Function)]
+    for function in vars(module).get(DECORATED, []):
+        here = vars(module).get(function.name)
+        if here is not function.call and function.call.__qualname__ == function.name:
+            again = isinstance(getattr(here, "job", None), Function) and here.job.call is here
+            why = "another one has this name" if again else "put @job above its other decorators"
+            raise TypeError(f"{place_of(function.call)}{function.name}: {why}")
+    return found
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:

@@ -1,6 +1,5 @@
 """The owner's Flask app in a worker: its functions are those that run, and they run in a context of it."""
 
-import os
 from collections.abc import Mapping
 from functools import cache
 
@@ -27,10 +26,6 @@ def application() -> Flask:
         raise RuntimeError(f"The app {settings.flask_app} has no Launchpad in it.")
     _set_address(app, settings)
     return app
-
-
-# A scheduler in burst mode makes the app in the worker itself; its connections are no use in a forked process.
-os.register_at_fork(after_in_child=application.cache_clear)
 
 
 def functions() -> Mapping[str, Function]:

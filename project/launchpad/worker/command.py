@@ -1,42 +1,11 @@
 """What `rq worker --worker-class worker.Worker default` starts; all that it needs to know belongs to the class."""
 
-import os
-from typing import Any
-
 from rq.cli.helpers import CliConfig
 
-from launchpad.settings import Settings
 from launchpad.worker.connection import WorkerRedis, connect
-from launchpad.worker.warm import WarmProcess
-from launchpad.worker.worker import ForkingWorker
+from launchpad.worker.worker import Worker
 
-
-class WarmWorker(WarmProcess, ForkingWorker):  # type: ignore[misc]
-    """The worker for production: one process runs many jobs."""
-
-
-class Worker(ForkingWorker):
-    """The worker that the settings ask for: a WarmWorker, or with RELOAD_JOBS a ForkingWorker.
-
-    Raises:
-        SystemExit: a setting is wrong.
-    """
-
-    def __new__(cls, *args: Any, **options: Any) -> ForkingWorker:
-        """Make it. This is the one place that tells development from production."""
-        # Without pidfd (elsewhere than on Linux) a process that is kept could outlive its worker.
-        if Settings.from_environ().reload_jobs or not has_pidfd():
-            return ForkingWorker(*args, **options)
-        return WarmWorker(*args, **options)
-
-
-def has_pidfd() -> bool:
-    """Tell whether the system can watch a process by a file: Linux does since 5.3, unless a sandbox forbids it."""
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-    except (AttributeError, OSError):
-        return False
-    return True
+__all__ = ["Worker"]
 
 
 def connection_of_command(config: CliConfig) -> WorkerRedis:

@@ -2,13 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 from rq import get_current_job
 
-from launchpad.encoding import replace_surrogates
 from launchpad.functions import files, progress
 from launchpad.functions.results import result_of
 from launchpad.settings import Settings
@@ -16,15 +14,12 @@ from launchpad.storage import Store
 from launchpad.worker import log_capture as log
 from launchpad.worker.application import application, functions
 
-MAX_CAUSE_CHARACTERS = 200  # of what ended an attempt
-
 
 def run(module: str, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Run a function of the catalog with arguments that came as JSON, and answer its result as the contract has it.
 
-    It runs in an application context of its own, which has ended when the job has. The app is made here, in the
-    process of the job: so where each job has one of its own, a change to `jobs.py` counts at the next job, without a
-    restart of the worker.
+    It runs in an application context of its own, which has ended when the job has. The app was
+    made in the template, before this process was forked.
 
     Raises:
         RuntimeError: the app cannot be made.
@@ -42,11 +37,7 @@ def run(module: str, function: str, arguments: dict[str, Any]) -> dict[str, Any]
             return _call(
                 module, function, arguments, lambda *file: opened.enter_context(files.take(store, job.id, *file))
             )
-        except BaseException as error:
-            cause = replace_surrogates(f"{type(error).__name__}: {error}"[:MAX_CAUSE_CHARACTERS])
-            for attempt in job.meta.get("attempts", [])[-1:]:  # without our job class, nobody has written one
-                attempt |= {"ended_at": _now(), "cause": cause}
-            job.save_meta()
+        except BaseException:
             files.remove_saved()  # nobody will ask for a part of a result, and the store may be full
             raise
         finally:
@@ -58,14 +49,10 @@ def _store() -> Store:
     return Store(Settings.from_environ().files_url)
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
-
-
 def _call(module: str, function: str, arguments: dict[str, Any], take: Callable[[str, Any], Any]) -> dict[str, Any]:
     # Only the app is asked for its functions; the module is just a name that came from Redis.
     called = functions().get(function)
     if called is None or called.module != module:
         raise LookupError(f"{module}.py has no function {function} with @job (any more)")
     with application().app_context():
-        return result_of(called.call(**called.typed(called.with_files(arguments, take))))
+        return result_of(called.run(called.typed(called.with_files(arguments, take))))

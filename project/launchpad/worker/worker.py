@@ -1,37 +1,52 @@
-"""RQ's worker, made patient: it outlives Redis, ends jobs that are overdue, and records each end of a job.
+"""RQ's worker, with a fresh process for each job that costs little, and with ends that are kind first.
 
-It does not import the functions: the process that it forks does.
+    START        a script: takes a job from the queue, and writes that it has started
+    supervisor   has the job run in a process that a template forks, and waits until nothing of it is left
+    END          a script: writes that it has finished; a failure takes RQ's own way
+
+Each script is one step, and does nothing where the job was given up or deleted meanwhile. The worker imports none of
+the functions, so nothing that they do can spoil it.
 """
 
-import ctypes
-import faulthandler
+import json
 import os
 import signal
-import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
 from rq.executions import Execution
 from rq.queue import Queue
+from rq.results import Result
 from rq.serializers import JSONSerializer
-from rq.utils import ensure_job_list, now
-from rq.worker import HerokuWorker
-from rq.worker import Worker as PlainWorker
+from rq.timeouts import BaseDeathPenalty
+from rq.utils import ensure_job_list, now, utcformat
+from rq.worker import Worker as RQWorker
+from rq.worker import WorkerStatus
 
-import launchpad.worker.runner  # noqa: F401 - so that the processes of the jobs find it imported
 from launchpad.queue.job import Job
-from launchpad.worker import log_collector
+from launchpad.queue.scripts import LuaScript
+from launchpad.queue.serialize import error_of
+from launchpad.settings import Settings
+from launchpad.worker import application, log_collector
 from launchpad.worker.connection import MAX_OUTAGE_SECONDS, WorkerRedis, connect
+from launchpad.worker.ending import Ending
 from launchpad.worker.scheduler import Scheduler
-from launchpad.worker.signals import SHUTDOWN, blocked_signals, unblock_signals
-from launchpad.worker.time_limit import TimeLimit
+from launchpad.worker.supervisor import Supervisor
+from launchpad.worker.template import Ended, Run, Template
 
+START_JOB = LuaScript("start_job")
+END_JOB = LuaScript("end_job")
 HEARTBEAT_FILE = Path(tempfile.gettempdir(), "worker-heartbeat")
-CLEAN_UP_SECONDS = 5  # that a job whose time is over has, before its process is ended
+DUE_SECONDS = 1.0  # between two signs of life while jobs follow each other, and between two looks at other things
+TIMES = (b"created_at", b"enqueued_at", b"started_at", b"last_heartbeat")  # which RQ's `restore` is slow to read
 
 # What `rq worker` would have to be told each time. The shorter intervals: should our scheduler fail, RQ notices after
 # 198 s, not 932, that a worker was killed.
@@ -45,121 +60,232 @@ OPTIONS = {
 }
 
 
-# HerokuWorker: on SIGTERM the job gets six seconds and is then failed, or queued again if it has retries. RQ's plain
-# worker waits for the job, however long, until Docker kills both and the job is left as if it were running.
-class ForkingWorker(HerokuWorker if SHUTDOWN else PlainWorker):  # type: ignore[misc]
-    """RQ's worker, one process per job, that shows its container that it is alive, and records each end of a job.
+class NoLimit(BaseDeathPenalty):
+    """No limit of time: the supervisor keeps its own, which costs no signals."""
 
-    For development: each job imports the app and its functions anew.
-    """
+    def setup_death_penalty(self) -> None:
+        """Do nothing."""
 
-    death_penalty_class = TimeLimit
+    def cancel_death_penalty(self) -> None:
+        """Do nothing."""
+
+
+class Worker(RQWorker):
+    """RQ's worker, made patient: it outlives Redis, and records each end of a job once."""
+
+    death_penalty_class = NoLimit
     log_result_lifespan = False  # a line for each job that says what never changes
-    has_reported = False  # whether the process of a job has said itself that its end is recorded
-    _is_told = False  # whether it knows that the worker is to end
+    _run: Execution  # of the job that was taken
+    _beat_at = _looked_at = 0.0
 
     def __init__(self, queues: Any, name: str | None = None, connection: Redis | None = None, **options: Any):
         # `rq worker` names all options, with its own defaults: ours stand.
         names = [queue if isinstance(queue, str) else queue.name for queue in ensure_job_list(queues)]
         patient = connection if isinstance(connection, WorkerRedis) else connect()
         super().__init__(names, name, connection=patient, **(options | OPTIONS))
+        self._settings = Settings.from_environ()
+        # One connection, which need not be looked for.
+        self._scripts = self.connection.client()
+        self._lock = threading.RLock()  # commands come in a thread
+        self._blank = self.job_class("blank", self.connection, self.serializer)
+        self._ttl = self.get_heartbeat_ttl(self._blank)
+        self._supervisor = Supervisor(self._start_template, self._settings.stop_seconds)
 
     def work(self, burst: bool = False, **options: Any) -> bool:
         """Work, with a scheduler beside it."""
-        return bool(super().work(burst, **(options | {"with_scheduler": True})))
+        try:
+            return bool(super().work(burst, **(options | {"with_scheduler": True})))
+        finally:
+            self._supervisor.close()
 
-    def heartbeat(self, *args: Any, **kwargs: Any) -> None:
-        """Tell Redis, and then the health check, which looks at the age of a file."""
-        super().heartbeat(*args, **kwargs)
-        HEARTBEAT_FILE.touch()
+    def _start_scheduler(self, burst: bool = False, *args: Any, **kwargs: Any) -> None:
+        """Start our scheduler instead of RQ's, and always: RQ starts only the one that gets the lock."""
+        self.scheduler = Scheduler(self.queues, connection=self.connection, serializer=self.serializer)
+        self.scheduler.acquire_locks()
+        if not burst:
+            self.scheduler.start()
+        elif os.fork() == 0:  # it imports the functions, which the worker must not
+            self.scheduler.enqueue_scheduled_jobs()
+            os._exit(0)
+        else:
+            os.wait()
+            self.scheduler.release_locks()
+
+    # -- signs of life, no more often than they are due
+
+    def check_for_suspension(self, *args: Any) -> None:
+        """See whether `rq suspend` was called."""
+        if time.monotonic() - self._looked_at > DUE_SECONDS:
+            super().check_for_suspension(*args)
+            self._looked_at = time.monotonic()
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Tell Redis that the worker is alive, and then the health check, which looks at the age of a file."""
+        if timeout or pipeline is not None or time.monotonic() - self._beat_at > DUE_SECONDS:
+            super().heartbeat(timeout, pipeline)
+            self._beat_at = time.monotonic()
+            HEARTBEAT_FILE.touch()
 
     def get_heartbeat_ttl(self, *args: Any, **kwargs: Any) -> int:
-        """Tell for how long a sign of life holds: as long as Redis may be away, or RQ takes a live job for lost."""
+        """Return the seconds for which a sign of life holds: as long as Redis may be away, or a live job is given up."""
         return int(super().get_heartbeat_ttl(*args, **kwargs)) + MAX_OUTAGE_SECONDS
 
-    def fork_work_horse(self, *args: Any, **kwargs: Any) -> None:
-        """Fork the process of a job; somebody must be there to take its log."""
-        log_collector.ensure(self.connection)
-        with blocked_signals():  # or one would kill a process that is not ready yet, or be lost on it
-            super().fork_work_horse(*args, **kwargs)
+    def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
+        """Set the worker's state; between two jobs it stays busy for others, and START has told them."""
+        if {state, self._state} == {WorkerStatus.BUSY, WorkerStatus.IDLE}:
+            self._state = state
+        else:
+            super().set_state(state, pipeline)
 
-    def setup_work_horse_signals(self) -> None:
-        """Be ready, in the process of a job, to hear that the worker is to end."""
-        super().setup_work_horse_signals()
-        unblock_signals()
+    # -- taking a job
 
-    def main_work_horse(self, job: Job, queue: Queue) -> None:
-        """Be the process of a job; end with the worker, or else there may soon be two of this job."""
-        faulthandler.enable()  # a crash tells the job's log where it was
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; its children are left to the log collector
-            if os.getppid() != self.pid:
-                os._exit(1)
-        super().main_work_horse(job, queue)
+    def dequeue_job_and_maintain_ttl(self, *args: Any, **kwargs: Any) -> tuple[Job, Queue] | None:
+        """Take a job and start it; if there is none, wait for one as RQ does."""
+        self._supervisor.prepare()
+        started = self._next()
+        while started is None:
+            if self._stop_requested or (found := super().dequeue_job_and_maintain_ttl(*args, **kwargs)) is None:
+                return None
+            started = self._next(found[0].id)
+        return started, self.queues[0]
 
-    def prepare_job_execution(self, job: Job, *args: Any, **kwargs: Any) -> None:
-        """Write that a job has started; but a worker that slept between taking and starting it was given up."""
-        if self.connection.hget(job.key, "status") in (None, b"failed"):
-            with self.connection.pipeline() as pipe:
-                self.cleanup_execution(job, pipe, self.execution)
-                pipe.execute()
-            os._exit(0)
-        super().prepare_job_execution(job, *args, **kwargs)
+    def _next(self, taken: str = "") -> Job | None:
+        self.set_state(WorkerStatus.BUSY)  # whoever asks the worker to stop waits for what it has taken
+        queue, run, moment = self.queues[0], os.urandom(16).hex(), now()
+        keys = [queue.key, queue.intermediate_queue_key]
+        with self._lock:  # as soon as others see that it has started, they may want to stop it
+            answer = START_JOB(
+                self._scripts, keys, [self.name, run, moment.timestamp(), utcformat(moment), self._ttl, taken]
+            )
+            if answer:
+                self._run = Execution(run, answer[0].decode(), self.connection, self.name)
+                self.executions, self._stopped_job_id = {run: self._run}, None
+                self._supervisor.begin()
+        if not answer:
+            self.set_state(WorkerStatus.IDLE)
+            return None
+        if not taken:
+            self.log.info("Worker %s: %s: %s", self.name, queue.name, answer[0].decode())
+        return self._started(answer[0].decode(), answer[1], moment)
 
-    def handle_warm_shutdown_request(self) -> None:
-        """Tell the process of the job that the worker is to end."""
-        self._stop_requested = True  # what RQ raises between two jobs may be swallowed, by logging for one
-        self._is_told = bool(self.horse_pid)
-        super().handle_warm_shutdown_request()
+    def _started(self, id: str, fields: list[bytes], moment: datetime) -> Job:
+        state = dict(zip(fields[::2], fields[1::2], strict=True))
+        created, *_ = (state.pop(name, b"") for name in TIMES)
+        job = self._make_job({"_id": id})
+        job.restore(state)
+        with suppress(ValueError):
+            job.created_at = datetime.fromisoformat(created.decode()).replace(tzinfo=UTC)
+        job.started_at = job.last_heartbeat = moment
+        self._run._job = job
+        return job
 
-    def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
-        """Wait for the process of a job, and record how it ended, if it has not done so itself."""
-        if self._stop_requested and not self._is_told:  # when it was asked for, there was no process
+    def _make_job(self, state: dict[str, Any]) -> Job:
+        """Make RQ's job of its state; RQ's constructor takes as long as all else."""
+        job = self.job_class.__new__(self.job_class)
+        vars(job).update(vars(self._blank), meta={}, _dependency_ids=[])
+        vars(job).update(state)
+        return job
+
+    # -- running it
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Have a job run, and record how it has ended."""
+        if not log_collector.ensure(self.connection):  # the template writes to the one that has gone
+            self._supervisor.close()
+        if self._stop_requested:  # meanwhile, when nothing was running
             self.handle_warm_shutdown_request()
-        super().monitor_work_horse(job, queue, execution)
-        # RQ takes exit status 0 for an end that was recorded, but the job may have called os._exit(0).
-        if not self.has_reported and self._is_open(execution) and Job.exists(job.id, self.connection):
-            job.ended_at = now()
-            self.handle_job_failure(job, queue, exc_string="Work-horse terminated unexpectedly", execution=execution)
+        blank = vars(self._blank)
+        state = {name: value for name, value in vars(job).items() if value is not blank.get(name)}
+        warm = job.args[1] if job.warm else ""
+        ended, ending = self._supervisor.run(Run(state, warm), job.timeout or -1, lambda: self._tick(job))
+        self._record(job, queue, ended, ending)
+        self.executions.clear()
+        self.set_state(WorkerStatus.IDLE)
+
+    def _start_template(self) -> Template:
+        log_collector.ensure(self.connection)
+        return Template(self._make_job, application.application, self._detach)
+
+    def _detach(self) -> None:
+        """Let go of the connections, in a process that was forked: a worker counts as alive while they are open."""
+        for client in (self._scripts, self.pubsub):
+            if client is not None and client.connection is not None:
+                client.connection.disconnect()
+        self.connection.connection_pool.reset()
+
+    def _tick(self, job: Job) -> None:
+        """Tell Redis now and then that a job is alive; end one that was deleted by somebody who did not stop it."""
+        if time.monotonic() - self._beat_at > self.job_monitoring_interval:
+            self.maintain_heartbeats(job, self._run)
+            self._beat_at = time.monotonic()
+            if not Job.exists(job.id, self.connection):
+                self._supervisor.kill()
+
+    # -- ending it before its time
+
+    @property
+    def horse_pid(self) -> int:
+        """The process of the job that runs, or 0."""
+        return self._supervisor.pid
+
+    def handle_payload(self, message: str | bytes) -> None:
+        """Follow a command, in the thread that hears them."""
+        with self._lock:
+            super().handle_payload(message)
 
     def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        """End the process of a job with its children; RQ would end the worker, too, if it has just been forked."""
-        if self.horse_pid:
-            with suppress(OSError):  # it has ended
-                os.setpgid(self.horse_pid, self.horse_pid)
-            super().kill_horse(sig)
+        """Stop the job that runs, kindly at first; or kill it, if that is not what was asked for."""
+        if self._stopped_job_id:
+            self._supervisor.stop()
+        else:
+            self._supervisor.kill()
 
-    def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
-        """Tell Redis that a job is alive, and end it when it is overdue: RQ would wait for a minute.
+    def handle_warm_shutdown_request(self) -> None:
+        """Let the job that runs go on for its time of grace."""
+        self._stop_requested = True  # what RQ raises between two jobs may be swallowed, by logging for one
+        self.log.info("Worker %s: told to end; a running job has %s s", self.name, self._settings.grace_seconds)
+        self._supervisor.shut_down(self._settings.grace_seconds)
 
-        JobTimeout waits for Python's next step, which may be far away in a long call of C, and may be swallowed over
-        and over. SIGABRT waits for nothing, and makes faulthandler tell the job's log where it was.
-        """
-        began = time.monotonic()
-        super().maintain_heartbeats(job, execution)
-        redis_was_away = time.monotonic() - began > 1  # then the job may have ended, and only wait to say so
-        if self._is_overdue(job) and not redis_was_away:
-            self.kill_horse(signal.SIGABRT)
-        if not Job.exists(job.id, self.connection):  # deleted by somebody who did not stop it
-            self.kill_horse()
+    def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
+        """End the job that runs at once; RQ would leave it as if it were running."""
+        if self._supervisor.is_running:
+            self._supervisor.kill()
+        else:
+            super().request_force_stop(signum, frame)
 
-    def handle_work_horse_killed(self, job: Job, retpid: int | None, *how: Any) -> None:
-        """End what the process of a job has left behind: a killed job would go on in its children."""
-        super().handle_work_horse_killed(job, retpid, *how)
-        if retpid:
-            with suppress(ProcessLookupError, PermissionError):  # macOS: not permitted, for a zombie
-                os.killpg(retpid, signal.SIGKILL)
+    # -- recording its end
 
-    def handle_execution_ended(self, job: Job, *args: Any) -> None:
-        """Begin to record the end of a job, in its process; that would bring back one that was deleted meanwhile."""
-        if not Job.exists(job.id, self.connection):
-            os._exit(0)
-        super().handle_execution_ended(job, *args)
+    def _record(self, job: Job, queue: Queue, ended: Ended, ending: Ending) -> None:
+        job.ended_at = now()
+        usage = {"cpu_seconds": round(ended.usage.cpu_seconds, 3), "max_memory_bytes": ended.usage.max_memory_bytes}
+        outcome = ended.outcome or {}
+        if "result" in outcome and ending.reason in ("", "shutdown"):
+            self._record_success(job, queue, outcome["result"], usage)
+        else:
+            self.connection.hset(job.key, "usage", json.dumps(usage))
+            self.handle_job_failure(job, queue, exc_string=why(job, ended, ending), execution=self._run)
 
-    def handle_job_success(self, job: Job, queue: Queue, started_job_registry: Any, execution: Execution) -> None:
-        """Record a success, unless this run was given up: the job has failed, or runs elsewhere."""
-        if self._is_open(execution):
-            super().handle_job_success(job, queue, started_job_registry, execution)
+    def _record_success(self, job: Job, queue: Queue, result: Any, usage: dict[str, Any]) -> None:
+        job._result = result
+        ttl = job.get_result_ttl(self.default_result_ttl)
+        if ttl == 0:  # it is to be deleted
+            if self._is_open(self._run):
+                super().handle_job_success(job, queue, queue.started_job_registry, self._run)
+            return
+        assert job.started_at and job.ended_at
+        stored = Result(
+            job.id, Result.Type.SUCCESSFUL, self.connection, return_value=result, serializer=self.serializer,
+            worker_name=self.name, execution_id=self._run.id, execution_started_at=self._run.created_at,
+            execution_ended_at=job.ended_at,
+        )  # fmt: skip
+        elapsed = (job.ended_at - job.started_at).total_seconds()
+        fields = [part for pair in stored.serialize().items() for part in pair]
+        times = [job.ended_at.timestamp(), utcformat(job.ended_at)]
+        if END_JOB(
+            self._scripts, args=[job.id, self._run.id, self.name, *times, elapsed, ttl, json.dumps(usage), *fields]
+        ):
+            queue.enqueue_dependents(job)
+        self.log.info("Worker %s: finished %s in %.3f s", self.name, job.id, elapsed)
 
     def handle_job_failure(
         self,
@@ -169,30 +295,38 @@ class ForkingWorker(HerokuWorker if SHUTDOWN else PlainWorker):  # type: ignore[
         exc_string: str = "",
         execution: Execution | None = None,
     ) -> None:
-        """Record a failure once, and with its reason: RQ knows only that the process has ended."""
+        """Record a failure once, in the job's attempts too, unless this run was given up."""
         if execution and not self._is_open(execution):
             self._stopped_job_id = None
-            return  # it was killed just after it had recorded its end, or was given up
-        if exc_string.startswith("Work-horse") and self._is_overdue(job):
-            exc_string = f"JobTimeout: Task exceeded maximum timeout value ({job.timeout} seconds)"
+            return
         exc_string = exc_string.encode(errors="backslashreplace").decode()  # or RQ could not write it down
+        self.log.error("Worker %s: job %s: %s", self.name, job.id, exc_string.strip())
+        job.get_meta()  # what its process has saved
+        for attempt in job.meta.get("attempts", [])[-1:]:
+            attempt |= {"ended_at": now().isoformat(), "cause": error_of(exc_string).cause}
+        job.save_meta()
         super().handle_job_failure(job, queue, started_job_registry, exc_string, execution)
-
-    def _is_overdue(self, job: Job) -> bool:
-        limit = job.timeout or -1  # which is RQ's word for none
-        return 0 < limit <= (now() - (job.started_at or now())).total_seconds() - CLEAN_UP_SECONDS
 
     def _is_open(self, execution: Execution) -> bool:
         """Tell whether nobody has recorded the end of this run: that would have removed it."""
         key = execution.job.started_job_registry.key
         return self.connection.zscore(key, execution.composite_key) is not None
 
-    def _start_scheduler(self, burst: bool = False, *args: Any, **kwargs: Any) -> None:
-        """Start our scheduler instead of RQ's, and always: RQ starts only the one that gets the lock."""
-        self.scheduler = Scheduler(self.queues, connection=self.connection, serializer=self.serializer)
-        self.scheduler.acquire_locks()
-        if burst:
-            self.scheduler.enqueue_scheduled_jobs()
-            self.scheduler.release_locks()
-        else:
-            self.scheduler.start()
+
+def why(job: Job, ended: Ended, ending: Ending) -> str:
+    """Say why a job has failed, in RQ's words where it has some: see `error_of`."""
+    error = (ended.outcome or {}).get("error", "")
+    reasons = {
+        "stop": "Job stopped by user, work-horse terminated.",
+        "limit": f"JobTimeout: Task exceeded maximum timeout value ({job.timeout} seconds)",
+        "shutdown": "ShutDownImminentException: the worker was told to end",
+    }
+    if ending.reason:
+        interrupted = (
+            "launchpad.worker.job_process.JobInterrupted"  # the last line tells what the job was interrupted by
+        )
+        return error.replace(interrupted, reasons[ending.reason]) if interrupted in error else reasons[ending.reason]
+    if error:
+        return str(error)
+    signalled = f" (signal {os.WTERMSIG(ended.status)})" if os.WIFSIGNALED(ended.status) else ""
+    return f"Work-horse terminated unexpectedly; waitpid returned {ended.status}{signalled}; "

@@ -12,7 +12,8 @@
 -- ARGV[5]     the same time as RQ writes it
 -- ARGV[6]     seconds that the job took
 -- ARGV[7]     seconds for which it is kept, or -1 for ever
--- ARGV[8..]   the result as RQ writes it: name, value, name, value, …
+-- ARGV[8]     what the job used, as JSON
+-- ARGV[9..]   the result as RQ writes it: name, value, name, value, …
 -- answer      how many jobs depend on it; nil if it is not ours any more, and nothing was done
 
 local id, run, worker, time, time_text, elapsed = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -31,8 +32,8 @@ local function count_for_worker()
 end
 
 local function write_result()
-    redis.call('HSET', job, 'status', 'finished', 'ended_at', time_text)
-    redis.call('XADD', results, 'MAXLEN', '~', MAX_RESULTS, '*', unpack(ARGV, 8))
+    redis.call('HSET', job, 'status', 'finished', 'ended_at', time_text, 'usage', ARGV[8])
+    redis.call('XADD', results, 'MAXLEN', '~', MAX_RESULTS, '*', unpack(ARGV, 9))
     redis.call('ZADD', 'rq:finished:' .. QUEUE, ttl < 0 and '+inf' or time + ttl, id)
 end
 

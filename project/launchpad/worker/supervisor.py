@@ -1,0 +1,120 @@
+"""The supervisor: the worker's part in a run. It keeps a template that is up to date, and ends what is to end."""
+
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from launchpad.worker.ending import Ending
+from launchpad.worker.processes import Usage
+from launchpad.worker.template import Ended, Loaded, Run, Signal, Started, Template
+
+STEP_SECONDS = 0.1  # between two looks at the clock while a job runs
+
+
+class Supervisor:
+    """Runs jobs, one at a time, in processes that a template forks.
+
+    Args:
+        start_template: starts a template process.
+        clean_up_seconds: how long a job that is interrupted may clean up.
+    """
+
+    def __init__(self, start_template: Callable[[], Template], clean_up_seconds: float):
+        self._start_template, self._clean_up_seconds = start_template, clean_up_seconds
+        self._template: Template | None = None
+        self._ending: Ending | None = None
+        self._lock = threading.RLock()  # stops come in a thread
+        self.pid = 0  # of the process of the job that runs
+
+    def prepare(self) -> Template:
+        """Return a template that is up to date, starting it if there is none."""
+        if self._template is not None and self._template.has_changed():
+            self.close()
+        if self._template is None:
+            self._template = self._start_template()
+        return self._template
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a job runs."""
+        return self._ending is not None
+
+    def begin(self) -> None:
+        """Say that a run begins: from now on it can be stopped."""
+        with self._lock:
+            self._ending = Ending(self._clean_up_seconds)
+
+    def run(self, run: Run, seconds: float, tick: Callable[[], None]) -> tuple[Ended, Ending]:
+        """Run a job, and return how it ended when nothing of it is left.
+
+        Args:
+            run: the job.
+            seconds: its limit of time; below 0 for none.
+            tick: called several times a second meanwhile.
+        """
+        ending = self._ending or Ending(self._clean_up_seconds)
+        if seconds > 0:
+            ending.limit(seconds)
+        try:
+            return self._ended(run, ending, tick), ending
+        finally:
+            with self._lock:
+                self._ending, self.pid = None, 0
+
+    def _ended(self, run: Run, ending: Ending, tick: Callable[[], None]) -> Ended:
+        template = self.prepare()
+        is_sent = False
+        while True:
+            if template.loaded and not is_sent:
+                if template.loaded.error:
+                    return Ended(0, {"error": template.loaded.error}, Usage())
+                template.send(run)
+                is_sent = True
+            message = self._next_message(template, ending, tick)
+            if isinstance(message, Loaded):
+                template.loaded = message
+            elif isinstance(message, Started):
+                self.pid = message.pid
+            elif isinstance(message, Ended):
+                return message
+
+    def _next_message(self, template: Template, ending: Ending, tick: Callable[[], None]) -> Any:
+        """Wait for the template to say something, and meanwhile see to the end of what runs."""
+        while not template.connection.poll(STEP_SECONDS):
+            with self._lock:
+                number = ending.next_signal()
+            if number and self.pid:
+                template.send(Signal(number))
+            elif number == signal.SIGKILL:  # the functions are still being loaded
+                template.kill()
+            tick()
+        try:
+            return template.connection.recv()
+        except (EOFError, OSError):
+            self.close()
+            return Ended(signal.SIGKILL, None, Usage())
+
+    def stop(self) -> None:
+        """Interrupt the job that runs; asked again, kill it."""
+        with self._lock:
+            if self._ending:
+                self._ending.stop()
+
+    def kill(self) -> None:
+        """Kill the job that runs."""
+        with self._lock:
+            if self._ending:
+                self._ending.kill()
+
+    def shut_down(self, grace_seconds: float) -> None:
+        """Let the job that runs go on for some seconds, and then interrupt it."""
+        with self._lock:
+            if self._ending:
+                self._ending.shut_down(grace_seconds)
+
+    def close(self) -> None:
+        """End the template."""
+        if self._template is not None:
+            self._template.close()
+            self._template = None
