@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
 from types import ModuleType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints, overload
 
 from croniter import croniter
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
@@ -110,6 +110,24 @@ class Function:
         except ValidationError as error:
             errors = [{"loc": list(item["loc"]), "msg": item["msg"]} for item in error.errors()]
             raise InvalidArguments(errors) from None
+
+
+@overload
+def job(function: F, /) -> F: ...
+
+
+@overload
+def job(
+    *,
+    timeout: int = 600,
+    result_ttl: int = 7 * DAY,
+    failure_ttl: int = 30 * DAY,
+    retries: int = 0,
+    title: str | None = None,
+    cron: str | None = None,
+    warm: bool = False,
+    memory: str | None = None,
+) -> Callable[[F], F]: ...
 
 
 def job(

@@ -219,7 +219,7 @@ class JobManager:
             JobNotFound: there is none.
         """
         job = fetch(_checked(id), self.redis)
-        end(job, self._queue)
+        end(job, self._queue, kill=True)
         with existing(id):
             job.refresh()
             job.delete()

@@ -160,6 +160,13 @@ class Attempt(Model):
     cause: str = ""
 
 
+class Usage(Model):
+    """What the processes of a job have used, in all its children; the memory is that of the largest one."""
+
+    cpu_seconds: Number
+    max_memory_bytes: int
+
+
 class Job(Model):
     """A queued or finished run of a function. Times are UTC."""
 
@@ -174,6 +181,8 @@ class Job(Model):
     error: JobError | None = None
     attempt: int = 0
     worker: str | None = None
+    stopping: bool = Field(default=False, description="It was interrupted while it ran, and may still clean up.")
+    usage: Usage | None = Field(default=None, description="Of its last attempt, when that has ended.")
     created_at: Time
     scheduled_at: Time | None = None
     starts_at: Time | None = Field(default=None, description="While it is queued: when it will start, an estimate.")

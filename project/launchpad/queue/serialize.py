@@ -63,7 +63,7 @@ class PlainJSON(JSONSerializer):
 def read_job(row: Row, connection: Redis) -> Job:
     """Return the job in a row of the index."""
     texts = [(value or b"").decode(errors="replace") for value in row.fields]
-    state, description, meta_text, created, started, ended, worker = texts
+    state, description, meta_text, created, started, ended, worker, stopping, usage = texts
     meta = parse_json_object(meta_text)
     function, arguments = read_description(description)
     result = _latest_result(row, connection)
@@ -78,6 +78,8 @@ def read_job(row: Row, connection: Redis) -> Job:
         "error": error_of(result.exc_string or "") if result and state in ENDED_EARLY else None,
         "attempt": attempt if isinstance(attempt := meta.get("attempt"), int) else 0,
         "worker": worker or None,
+        "stopping": bool(stopping) and state == "started",
+        "usage": parse_json_object(usage) or None,
         "created_at": _time(created) or _from_unix(1),
         "scheduled_at": _from_unix(row.scheduled),
         "starts_at": _from_unix(row.starts),
@@ -88,7 +90,7 @@ def read_job(row: Row, connection: Redis) -> Job:
     try:
         return Job.model_validate(values)
     except ValidationError:  # of what the job itself wrote, or somebody else
-        readable = {"progress": _progress(values["progress"]), "result": _result(values["result"])}
+        readable = {"progress": _progress(values["progress"]), "result": _result(values["result"]), "usage": None}
         return Job.model_validate(values | readable)
 
 

@@ -22,6 +22,7 @@ from launchpad.queue.job import Job
 from launchpad.queue.states import RETRYABLE, WAITING
 
 MAX_STOP_SECONDS = 2.0  # that a person waits for a running job to stop
+KILL_SECONDS = 1.0  # after which a job that is to be deleted may not clean up any longer
 LOOK_SECONDS = 0.05  # from one look at a job that is to end to the next
 
 
@@ -40,20 +41,31 @@ def existing(id: str) -> Iterator[None]:
         raise JobNotFound(f"There is no job {id}.") from None
 
 
-def end(job: RQJob, queue: Queue) -> bool:
+def end(job: RQJob, queue: Queue, kill: bool = False) -> bool:
     """End a job that waits or runs; return False where it has ended by itself.
+
+    One that runs is interrupted, and may clean up; if it was interrupted before, it is killed.
+
+    Args:
+        job: the job.
+        queue: its queue.
+        kill: whether it is killed if it has not cleaned up within a second.
 
     Raises:
         JobNotFound: it was deleted meanwhile.
     """
-    deadline = time.monotonic() + MAX_STOP_SECONDS
+    began = time.monotonic()
+    is_asked_again = _is_stopping(job)
     ended = False
-    while time.monotonic() < deadline:
+    while time.monotonic() < began + MAX_STOP_SECONDS:
         with existing(job.id):
             state = job.get_status()
         if state == JobStatus.STARTED:
             ended = True
-            _send_stop(job)
+            # A worker does not listen before it has started the job, so it is asked until it says that it has heard.
+            if is_asked_again or not _is_stopping(job) or (kill and time.monotonic() > began + KILL_SECONDS):
+                _send_stop(job)
+                is_asked_again = False
         elif state not in WAITING:
             return ended
         elif _cancel(job, queue):
@@ -62,8 +74,13 @@ def end(job: RQJob, queue: Queue) -> bool:
     return ended
 
 
+def _is_stopping(job: RQJob) -> bool:
+    """Tell whether the worker has interrupted the job."""
+    return bool(job.connection.hget(job.key, "stopping"))
+
+
 def _send_stop(job: RQJob) -> None:
-    """Ask the worker; it does not listen to this before it has started the job, so it is asked until it is done."""
+    """Ask the worker to stop the job."""
     with suppress(InvalidJobOperation, NoSuchJobError):  # it has just ended: the next look tells
         send_stop_job_command(job.connection, job.id, serializer="json")
 

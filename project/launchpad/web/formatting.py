@@ -74,6 +74,7 @@ def _expected_start(starts_at: datetime) -> str:
 def state_note(job: Job) -> str:
     """Add to the state how far the job came, and which attempt it is."""
     parts = (
+        "stopping" if job.stopping else "",
         f"at {_done(job.progress)}" if job.progress and job.state in ENDED_EARLY else "",
         f"attempt {job.attempt}" if job.attempt > 1 else "",
     )

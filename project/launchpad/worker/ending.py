@@ -6,6 +6,7 @@ from math import inf
 from typing import Literal
 
 Reason = Literal["", "stop", "limit", "shutdown"]
+AGAIN_SECONDS = 0.5  # after which a second stop means that it is to be at once; who asks, asks several times
 ABORT_SECONDS = 0.5  # for faulthandler to tell the log where a job was that did not end in time
 
 
@@ -20,6 +21,7 @@ class Ending:
         self.reason: Reason = ""
         self._clean_up_seconds = clean_up_seconds
         self._limit_at = self._shutdown_at = self._kill_at = inf
+        self._interrupted_at = 0.0
         self._is_aborted = False
         self._asked: list[int] = []
 
@@ -29,10 +31,10 @@ class Ending:
 
     def stop(self) -> None:
         """Interrupt the run now; asked again, kill it."""
-        if self.reason == "stop":
-            self.kill()
-        else:
+        if self.reason != "stop":
             self._interrupt("stop")
+        elif time.monotonic() > self._interrupted_at + AGAIN_SECONDS:
+            self.kill()
 
     def shut_down(self, grace_seconds: float) -> None:
         """Interrupt the run in some seconds, if it has not ended by itself."""
@@ -62,4 +64,5 @@ class Ending:
     def _interrupt(self, reason: Reason) -> None:
         self.reason = reason
         self._asked.append(signal.SIGTERM)
-        self._kill_at = time.monotonic() + self._clean_up_seconds
+        self._interrupted_at = time.monotonic()
+        self._kill_at = self._interrupted_at + self._clean_up_seconds

@@ -40,6 +40,11 @@ class Supervisor:
         """Whether a job runs."""
         return self._ending is not None
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the job that runs was interrupted."""
+        return self._ending is not None and bool(self._ending.reason)
+
     def begin(self) -> None:
         """Say that a run begins: from now on it can be stopped."""
         with self._lock:

@@ -4,8 +4,8 @@
     template   forks, waits, kills what a job has left behind, tells what it used
     job        runs one function, and ends
 
-So a job has a fresh process, and yet nothing is to be imported for it. When a source file has changed, the worker starts
-another template.
+So a job has a fresh process, and yet nothing is to be imported for it. When a source file has changed, the worker
+starts another template.
 """
 
 import gc

@@ -44,6 +44,7 @@ from launchpad.worker.template import Ended, Run, Template
 
 START_JOB = LuaScript("start_job")
 END_JOB = LuaScript("end_job")
+MARK_STOPPING = LuaScript("mark_stopping")
 HEARTBEAT_FILE = Path(tempfile.gettempdir(), "worker-heartbeat")
 DUE_SECONDS = 1.0  # between two signs of life while jobs follow each other, and between two looks at other things
 TIMES = (b"created_at", b"enqueued_at", b"started_at", b"last_heartbeat")  # which RQ's `restore` is slow to read
@@ -77,6 +78,7 @@ class Worker(RQWorker):
     log_result_lifespan = False  # a line for each job that says what never changes
     _run: Execution  # of the job that was taken
     _beat_at = _looked_at = 0.0
+    _is_marked = False  # whether Redis knows that the job was interrupted
 
     def __init__(self, queues: Any, name: str | None = None, connection: Redis | None = None, **options: Any):
         # `rq worker` names all options, with its own defaults: ours stand.
@@ -127,7 +129,7 @@ class Worker(RQWorker):
             HEARTBEAT_FILE.touch()
 
     def get_heartbeat_ttl(self, *args: Any, **kwargs: Any) -> int:
-        """Return the seconds for which a sign of life holds: as long as Redis may be away, or a live job is given up."""
+        """Return the seconds for which a sign of life holds: as long as Redis may be away."""
         return int(super().get_heartbeat_ttl(*args, **kwargs)) + MAX_OUTAGE_SECONDS
 
     def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
@@ -188,7 +190,7 @@ class Worker(RQWorker):
 
     # -- running it
 
-    def execute_job(self, job: Job, queue: Queue) -> None:
+    def execute_job(self, job: Any, queue: Queue) -> None:
         """Have a job run, and record how it has ended."""
         if not log_collector.ensure(self.connection):  # the template writes to the one that has gone
             self._supervisor.close()
@@ -197,6 +199,7 @@ class Worker(RQWorker):
         blank = vars(self._blank)
         state = {name: value for name, value in vars(job).items() if value is not blank.get(name)}
         warm = job.args[1] if job.warm else ""
+        self._is_marked = False
         ended, ending = self._supervisor.run(Run(state, warm), job.timeout or -1, lambda: self._tick(job))
         self._record(job, queue, ended, ending)
         self.executions.clear()
@@ -215,6 +218,9 @@ class Worker(RQWorker):
 
     def _tick(self, job: Job) -> None:
         """Tell Redis now and then that a job is alive; end one that was deleted by somebody who did not stop it."""
+        if self._supervisor.is_stopping and not self._is_marked:
+            MARK_STOPPING(self.connection, args=[job.key])
+            self._is_marked = True
         if time.monotonic() - self._beat_at > self.job_monitoring_interval:
             self.maintain_heartbeats(job, self._run)
             self._beat_at = time.monotonic()
@@ -272,13 +278,12 @@ class Worker(RQWorker):
             if self._is_open(self._run):
                 super().handle_job_success(job, queue, queue.started_job_registry, self._run)
             return
-        assert job.started_at and job.ended_at
         stored = Result(
             job.id, Result.Type.SUCCESSFUL, self.connection, return_value=result, serializer=self.serializer,
             worker_name=self.name, execution_id=self._run.id, execution_started_at=self._run.created_at,
             execution_ended_at=job.ended_at,
         )  # fmt: skip
-        elapsed = (job.ended_at - job.started_at).total_seconds()
+        elapsed = (job.ended_at - job.started_at).total_seconds()  # type: ignore[operator]
         fields = [part for pair in stored.serialize().items() for part in pair]
         times = [job.ended_at.timestamp(), utcformat(job.ended_at)]
         if END_JOB(
@@ -289,7 +294,7 @@ class Worker(RQWorker):
 
     def handle_job_failure(
         self,
-        job: Job,
+        job: Any,
         queue: Queue,
         started_job_registry: Any = None,
         exc_string: str = "",

@@ -57,6 +57,7 @@ local function start(id)
     redis.call('HSET', worker_key, 'state', 'busy')
     redis.call('HSET', job, 'status', 'started', 'started_at', time_text, 'last_heartbeat', time_text,
         'worker_name', worker, 'meta', meta_with_attempt(job))
+    redis.call('HDEL', job, 'stopping', 'usage')
     redis.call('PERSIST', job)
     index(id)
 end
