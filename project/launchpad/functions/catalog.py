@@ -162,8 +162,16 @@ def job(
     Raises:
         TypeError: it cannot be launched as it is, or an option is wrong; the message tells file, line and function.
     """
-    chosen = {"timeout": timeout, "result_ttl": result_ttl, "failure_ttl": failure_ttl, "retries": retries}
-    chosen |= {"title": title, "cron": cron, "warm": warm, "memory": memory}
+    chosen: dict[str, Any] = {
+        "timeout": timeout,
+        "result_ttl": result_ttl,
+        "failure_ttl": failure_ttl,
+        "retries": retries,
+        "title": title,
+        "cron": cron,
+        "warm": warm,
+        "memory": memory,
+    }
 
     def decorate(function: F) -> F:
         try:
@@ -234,14 +242,23 @@ def collect(module: ModuleType) -> dict[str, Function]:
 
 def _functions_in(module: ModuleType) -> list[Function]:
     """Return the functions of a module, those that it has imported from others included."""
-    found = [value.job for value in vars(module).values() if isinstance(getattr(value, "job", None), Function)]
+    found = [job for value in vars(module).values() if isinstance(job := _job_of(value), Function)]
     for function in vars(module).get(DECORATED, []):
         here = vars(module).get(function.name)
         if here is not function.call and function.call.__qualname__ == function.name:
-            again = isinstance(getattr(here, "job", None), Function) and here.job.call is here
+            other = _job_of(here)
+            again = isinstance(other, Function) and other.call is here
             why = "another one has this name" if again else "put @job above its other decorators"
             raise TypeError(f"{place_of(function.call)}{function.name}: {why}")
     return found
+
+
+def _job_of(value: object) -> object:
+    """Return what `@job` has left at a function; at all else there is nothing."""
+    try:
+        return getattr(value, "job", None)
+    except RuntimeError:  # current_app and g, which a module may have imported, have no attributes without an app
+        return None
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:

@@ -93,7 +93,7 @@ class Worker(RQWorker):
         self._ttl = self.get_heartbeat_ttl(self._blank)
         self._supervisor = Supervisor(self._start_template, self._settings.stop_seconds)
 
-    def work(self, burst: bool = False, **options: Any) -> bool:
+    def work(self, burst: bool = False, **options: Any) -> bool:  # type: ignore[override]
         """Work, with a scheduler beside it."""
         try:
             return bool(super().work(burst, **(options | {"with_scheduler": True})))
@@ -183,7 +183,7 @@ class Worker(RQWorker):
 
     def _make_job(self, state: dict[str, Any]) -> Job:
         """Make RQ's job of its state; RQ's constructor takes as long as all else."""
-        job = self.job_class.__new__(self.job_class)
+        job: Job = Job.__new__(Job)
         vars(job).update(vars(self._blank), meta={}, _dependency_ids=[])
         vars(job).update(state)
         return job
@@ -285,7 +285,8 @@ class Worker(RQWorker):
         )  # fmt: skip
         elapsed = (job.ended_at - job.started_at).total_seconds()  # type: ignore[operator]
         fields = [part for pair in stored.serialize().items() for part in pair]
-        times = [job.ended_at.timestamp(), utcformat(job.ended_at)]
+        ended_at = job.ended_at or now()
+        times = [ended_at.timestamp(), utcformat(ended_at)]
         if END_JOB(
             self._scripts, args=[job.id, self._run.id, self.name, *times, elapsed, ttl, json.dumps(usage), *fields]
         ):
