@@ -133,8 +133,8 @@ class Worker(RQWorker):
         return int(super().get_heartbeat_ttl(*args, **kwargs)) + MAX_OUTAGE_SECONDS
 
     def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
-        """Set the worker's state; between two jobs it stays busy for others, and START has told them."""
-        if {state, self._state} == {WorkerStatus.BUSY, WorkerStatus.IDLE}:
+        """Set the worker's state; that it is busy is for others what START_JOB says, between two jobs, too."""
+        if state == WorkerStatus.BUSY or (state, self._state) == (WorkerStatus.IDLE, WorkerStatus.BUSY):
             self._state = state
         else:
             super().set_state(state, pipeline)
