@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from redis import Redis
 from rq.results import Result as RQResult
 from rq.serializers import JSONSerializer
@@ -34,7 +34,7 @@ from launchpad.queue.states import ENDED_EARLY
 
 MAX_RESULT_CHARACTERS = 1000  # of a result that a list has whole
 
-_RESULT: TypeAdapter[Result] = TypeAdapter(Result)
+_RESULT: TypeAdapter[Result] = TypeAdapter(Result, config=ConfigDict(defer_build=True))
 
 _CAUSES = (
     (r"Job stopped by user", "It was stopped."),
