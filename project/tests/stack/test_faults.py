@@ -17,6 +17,7 @@ from test_stack import IMAGE, ROOT, Stack, ask, docker, run, up
 from helpers import copy_project, wait_until
 from launchpad.queue.states import ENDED
 
+pytestmark = pytest.mark.long
 engine = test_stack.engine
 
 TRUTH = 15  # seconds after an event in which the API must tell it

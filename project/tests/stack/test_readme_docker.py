@@ -14,6 +14,7 @@ from test_stack import UNSET, Stack, ask, docker
 from helpers import answers, wait_until
 from readme import Command, commands, marked
 
+pytestmark = pytest.mark.long
 engine, source = test_stack.engine, test_stack.source
 
 
