@@ -530,6 +530,7 @@ def on_the_board(environ: dict[str, str], code: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.long
 def test_files_may_be_kept_on_s3(s3: int, on_s3: dict[str, str]) -> None:
     with serving(on_s3) as (url, server):
         send(url, 1 * MB)
