@@ -175,8 +175,6 @@ def _look_again(manager: JobManager, bar: "Bar", job: Job) -> Job:
 class Bar(tqdm):  # type: ignore[type-arg]
     """A tqdm bar of a job: its numbers, its rate and its time are the job's."""
 
-    monitor_interval = 0  # no thread of tqdm's: it and Ctrl-C may wait for each other at the end
-
     def __init__(self, job: Job):
         self._job, self._text = job, ""
         self.printed, self.complete = 0, False  # how much of the log
