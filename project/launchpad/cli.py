@@ -102,6 +102,8 @@ def _run(app: Flask, function: Function, /, _follow: bool, **options: Any) -> No
         raise click.ClickException(str(error)) from None
     except RedisError as error:
         raise click.ClickException(f"Redis cannot be reached: {error}") from None
+    finally:
+        manager.redis.close()
 
 
 def _text(manager: JobManager, most: int, stack: ExitStack, value: Any) -> Any:

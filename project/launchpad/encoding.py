@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 MAX_DEPTH = 200  # lists and objects within each other; pydantic writes some more
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # one for each text would take as long as the text
 _SURROGATE = re.compile(r"\\u[dD]")  # the half of a pair, or one that is alone
 
 
@@ -23,7 +24,7 @@ def parse_json(text: str | bytes) -> Any:
     """
     text = text.decode(errors="replace") if isinstance(text, bytes) else text
     try:
-        value = json.loads(text, parse_constant=lambda _: None)
+        value = _DECODER.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if _SURROGATE.search(text) or text.count("[") + text.count("{") > MAX_DEPTH:

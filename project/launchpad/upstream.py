@@ -94,9 +94,6 @@ OVERRIDES: dict[str, dict[str, str]] = {
         "cleanup": "the index follows",
         "delete": "the index follows",
     },
-    "launchpad.queue.serialize.PlainJSON": {
-        "loads": "what is not JSON is no error of the page's",
-    },
     "launchpad.monitor.TolerantJSON": {
         "loads": "what is not JSON is shown as a text that says so",
     },
@@ -203,6 +200,11 @@ MIRRORS = (
         "it reads RQ's words for why a job has failed",
     ),
     Mirror(
+        "launchpad.queue.serialize._outcome",
+        ("rq.results.Result.serialize", "rq.results.Result.restore"),
+        "a list reads a hundred results: RQ's way of reading them would take four times as long",
+    ),
+    Mirror(
         "launchpad.monitor.replace_parts",
         (
             "rq_dashboard.web.setup_rq_connection",
@@ -232,7 +234,7 @@ MIRRORS = (
 # RQ's private names -> where they are used and for what.
 PRIVATE: dict[str, str] = {
     "_connection": "command.py: the connection of `rq worker`",
-    "_enqueue_job": "Scheduler and JobManager: with a pipeline",
+    "_enqueue_job": "Scheduler and transitions.py: with a pipeline",
     "_exception": "TimeLimit: whose limit it is",
     "_fetch_status": "Job",
     "_horse_pid": "WarmProcess: whether a job runs",

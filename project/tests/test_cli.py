@@ -104,7 +104,15 @@ class Follower:
 def following(seconds: int, folder: Path, **environ: str) -> Iterator[Follower]:
     command = [str(BIN / "flask"), "launch", "wait", "--num-iterations", str(seconds), "--follow"]
     with (folder / "stdout").open("w") as stdout, (folder / "stderr").open("w") as stderr:
-        child = subprocess.Popen(command, cwd=APP, env=environ_in() | environ, stdout=stdout, stderr=stderr)
+        # As a terminal has it: a shell that runs the tests in the background lets them ignore Ctrl-C.
+        child = subprocess.Popen(
+            command,
+            cwd=APP,
+            env=environ_in() | environ,
+            stdout=stdout,
+            stderr=stderr,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
     try:
         yield Follower(child, folder)
     finally:

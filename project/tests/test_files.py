@@ -530,6 +530,7 @@ def on_the_board(environ: dict[str, str], code: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.long
 def test_files_may_be_kept_on_s3(s3: int, on_s3: dict[str, str]) -> None:
     with serving(on_s3) as (url, server):
         send(url, 1 * MB)
@@ -549,9 +550,7 @@ def test_files_may_be_kept_on_s3(s3: int, on_s3: dict[str, str]) -> None:
         cleaned = result["more"][0]["file"]
         with urlopen(url + cleaned["url"], timeout=30) as answer:
             assert int(answer.headers["Content-Length"]) == len(answer.read()) == cleaned["size"]
-    again = on_the_board(
-        on_s3, f"print(manager.launch_again('{job['id']}', 'key')['id']); manager.delete('{job['id']}')"
-    )
+    again = on_the_board(on_s3, f"print(manager.launch_again('{job['id']}', 'key').id); manager.delete('{job['id']}')")
     assert f"launchpad/{again}/in/file/0" in bucket(s3)
     assert job["id"] not in bucket(s3)
     assert bucket(s3).count("<Key>") == 3 + 1, "of the first job, and of the last one"

@@ -130,6 +130,7 @@ def seed(redis: Redis, number: int) -> None:
             pipe.execute()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("idle_worker")
 def test_a_look_at_a_hundred_thousand_jobs_costs_what_a_look_at_a_hundred_costs(
     manager: JobManager, redis: Redis

@@ -54,8 +54,8 @@ from readme import (
 # Commands that a test of their own runs, or CI itself: where, and in which words.
 ELSEWHERE = {
     "make check": ("Makefile", "check: lint yours"),  # which CI runs, each
-    "make test": (".ci/run", "make lint test"),
-    "make lint": (".ci/run", "make lint test"),
+    "make test": (".ci/run", "make test"),
+    "make lint": (".ci/run", "make lint"),
     "make run PYTHON=python3.12": ("project/tests/test_local.py", '["make", "run", f"PYTHON={python}"'),
 }
 

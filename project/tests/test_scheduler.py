@@ -202,6 +202,7 @@ def test_a_cron_job_that_was_due_while_everything_was_down_runs_once(
     assert sorted(job.state for job in manager.page().jobs) == ["queued"]
 
 
+@pytest.mark.long  # it waits for a full minute
 def test_two_workers_run_a_cron_job_once_each_time(redis_url: str, manager: JobManager, tmp_path: Path) -> None:
     project = copy_project(tmp_path)
     (project / "jobs.py").write_text(

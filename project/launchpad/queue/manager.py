@@ -278,7 +278,7 @@ class JobManager:
         )
 
     def _jobs(self, result: QueryResult) -> list[schemas.Job]:
-        return [read_job(row, self.redis) for row in result.rows if row.fields[0]]
+        return [read_job(row) for row in result.rows if row.fields[0]]
 
 
 ACTIONS: dict[str, Callable[[JobManager, str], object]] = {

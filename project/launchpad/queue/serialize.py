@@ -6,14 +6,13 @@ Whatever stands in Redis, there is an answer: one job that cannot be read would 
 import json
 import re
 import zlib
+from base64 import b64decode
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-from redis import Redis
-from rq.results import Result as RQResult
-from rq.serializers import JSONSerializer
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from launchpad.encoding import parse_json, parse_json_object
 from launchpad.queue.descriptions import read_description
@@ -34,7 +33,7 @@ from launchpad.queue.states import ENDED_EARLY
 
 MAX_RESULT_CHARACTERS = 1000  # of a result that a list has whole
 
-_RESULT: TypeAdapter[Result] = TypeAdapter(Result)
+_RESULT: TypeAdapter[Result] = TypeAdapter(Result, config=ConfigDict(defer_build=True))
 
 _CAUSES = (
     (r"Job stopped by user", "It was stopped."),
@@ -51,22 +50,24 @@ _CAUSES = (
 )
 
 
-class PlainJSON(JSONSerializer):
-    """Reads JSON that somebody else may have written."""
+@dataclass(frozen=True)
+class _Outcome:
+    """What RQ keeps of the end of a job: what it returned, or its traceback."""
 
-    loads = staticmethod(parse_json)
+    value: Any
+    traceback: str
 
 
 # -- a job
 
 
-def read_job(row: Row, connection: Redis) -> Job:
+def read_job(row: Row) -> Job:
     """Return the job in a row of the index."""
     texts = [(value or b"").decode(errors="replace") for value in row.fields]
     state, description, meta_text, created, started, ended, worker, stopping, usage = texts
     meta = parse_json_object(meta_text)
     function, arguments = read_description(description)
-    result = _latest_result(row, connection)
+    end = _outcome(row)
     values: dict[str, Any] = {
         "id": row.id,
         "function": function,
@@ -74,8 +75,8 @@ def read_job(row: Row, connection: Redis) -> Job:
         "state": state,
         "progress": meta.get("progress"),
         "position": row.position,
-        "result": _returned(result) if result and state == "finished" else None,
-        "error": error_of(result.exc_string or "") if result and state in ENDED_EARLY else None,
+        "result": end.value if end and state == "finished" else None,
+        "error": error_of(end.traceback) if end and state in ENDED_EARLY else None,
         "attempt": attempt if isinstance(attempt := meta.get("attempt"), int) else 0,
         "worker": worker or None,
         "stopping": bool(stopping) and state == "started",
@@ -153,17 +154,15 @@ def _bar(value: Any) -> Bar | None:
 # -- its result
 
 
-def _latest_result(row: Row, connection: Redis) -> RQResult | None:
-    for key, parts in row.results:
+def _outcome(row: Row) -> _Outcome | None:
+    """Read the latest of what RQ calls results; None, where there is none that can be read."""
+    for _, parts in row.results:
         with suppress(*UNREADABLE):
-            payload = dict(zip(parts[::2], parts[1::2], strict=True))
-            return RQResult.restore(row.id, key.decode(), payload, connection, PlainJSON)
+            kept = dict(zip(parts[::2], parts[1::2], strict=True))
+            value = parse_json(b64decode(kept[b"return_value"])) if b"return_value" in kept else None
+            traceback = zlib.decompress(b64decode(kept[b"exc_string"])).decode() if kept.get(b"exc_string") else ""
+            return _Outcome({"type": "json", "value": None} if value is None else value, traceback)
     return None
-
-
-def _returned(result: RQResult) -> Any:
-    """Return what stands for the result; a job that somebody else put on the queue may have returned nothing."""
-    return {"type": "json", "value": None} if result.return_value is None else result.return_value
 
 
 def _result(value: Any) -> Result | None:

@@ -86,11 +86,12 @@ def profile_csv(
             rows.append([cell.strip() for cell in row])
             bar.update(file.tell() - bar.n)
     names, *rows = filter(None, rows)
+    whole = [row for row in rows if len(row) == len(names)]
     cleaned = File(name=f"{Path(file.name).stem}-cleaned.csv")
     with cleaned.open("w", encoding="utf-8", newline="") as out:
-        csv.writer(out, lineterminator="\n").writerows([names, *rows])
-    columns = [describe(name, [row[place] for row in rows]) for place, name in enumerate(names)]
-    return {"Columns": Table(columns, "profile"), "Cleaned": cleaned, "Broken rows": 0}
+        csv.writer(out, lineterminator="\n").writerows([names, *whole])
+    columns = [describe(name, [row[place] for row in whole]) for place, name in enumerate(names)]
+    return {"Columns": Table(columns, "profile"), "Cleaned": cleaned, "Broken rows": len(rows) - len(whole)}
 
 
 def describe(name: str, cells: Sequence[str]) -> dict[str, Any]:

@@ -121,7 +121,14 @@ def page(browser: Browser) -> Iterator[Page]:
     assert watch.complaints == []
 
 
-@pytest.mark.parametrize("way", [Way.header, Way.script_name, Way.url_prefix], ids=lambda way: way.__name__)
+WAYS = [
+    pytest.param(Way.header, id="header"),
+    pytest.param(Way.script_name, id="script_name", marks=pytest.mark.long),
+    pytest.param(Way.url_prefix, id="url_prefix", marks=pytest.mark.long),
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.usefixtures("worker")
 def test_all_of_it_works_below_a_path(
     page: Page, tmp_path: Path, redis_url: str, files_url: str, way: Callable[[Way], AbstractContextManager[str]]

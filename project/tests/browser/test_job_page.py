@@ -242,6 +242,7 @@ def test_the_log_of_a_killed_job_holds_its_last_line(open_page: OpenPage, shop: 
     expect(page.locator("#log .lines p").last).to_contain_text("my last words")
 
 
+@pytest.mark.long
 def test_a_million_lines_do_not_choke_the_page(open_page: OpenPage, shop: str) -> None:
     page = open_page("/launch/chatter", base_url=shop)
     launch(page, "chatter")
@@ -308,7 +309,7 @@ def test_a_table_is_sorted_and_turned_over(open_page: OpenPage, shop: str, tmp_p
     (tmp_path / "go-on").touch()  # a worker that is to stop waits six seconds for a job
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 def test_pages_with_results_are_accessible_and_fit(open_page: OpenPage, shop: str, scheme: str, tmp_path: Path) -> None:
     page, go_on = open_page("/launch/show", base_url=shop, color_scheme=scheme), tmp_path / "go-on"
     launch(page, "show")

@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 from pydoc_data import topics
 from typing import Any
@@ -730,8 +731,14 @@ def test_errors_are_pages_for_a_person(client: FlaskClient) -> None:
     assert client.get("/jobs/none/delete").status_code == 405
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 768, 1440])
+QUICK = [("light", 1440), ("dark", 360)]  # two forms that differ in both; each takes half a minute
+FORMS = [
+    pytest.param(scheme, width, marks=[] if (scheme, width) in QUICK else pytest.mark.long)
+    for scheme, width in product(["light", "dark"], [360, 768, 1440])
+]
+
+
+@pytest.mark.parametrize(("scheme", "width"), FORMS)
 def test_every_page_is_accessible_and_fits(
     open_page: OpenPage, all_states: dict[str, str], scheme: str, width: int
 ) -> None:

@@ -27,7 +27,8 @@ from launchpad.settings import Settings
 FULL = os.environ.get("FAULTS") == "full"
 TRUTH = 15  # seconds after an event in which the API must tell it
 Worker = subprocess.Popen[bytes]
-both_workers = pytest.mark.parametrize("scene", ["warm", "reloading"], indirect=True)
+RELOADING = pytest.param("reloading", marks=pytest.mark.long)  # the worker of development: CI tries it as well
+both_workers = pytest.mark.parametrize("scene", ["warm", RELOADING], indirect=True)
 
 
 class Run(NamedTuple):

@@ -63,6 +63,7 @@ def set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], No
     return switch.touch
 
 
+@pytest.mark.long
 def test_a_clock_that_is_set_back_an_hour_ends_no_job_and_delays_none(
     set_back: Callable[[], None], tmp_path: Path
 ) -> None:

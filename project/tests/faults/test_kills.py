@@ -5,6 +5,7 @@ import random
 import time
 from collections import Counter
 
+import pytest
 from scene import FULL, Scene, both_workers, kill
 
 from helpers import wait_until
@@ -12,6 +13,7 @@ from helpers import wait_until
 KILLS, JOBS = (200, 1000) if FULL else (12, 80)
 
 
+@pytest.mark.long
 @both_workers
 def test_workers_killed_at_any_moment_lose_no_job_and_run_none_twice(scene: Scene) -> None:
     chance = random.Random(os.environ.get("SEED"))

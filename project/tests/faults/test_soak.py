@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 import soaking
 from scene import FULL, Scene
 from test_redis import Server
@@ -64,6 +65,7 @@ def run(scene: Scene, manager: JobManager, server: Server, number: int) -> None:
     store.sweep(lambda ids: [Job.exists(id, scene.redis) for id in ids], abandoned=0)
 
 
+@pytest.mark.long
 def test_after_many_jobs_that_have_expired_all_is_where_it_was(scene: Scene) -> None:
     server, manager = Server(scene), JobManager(scene.settings, collect(soaking))
     for _ in range(3):

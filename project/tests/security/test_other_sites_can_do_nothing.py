@@ -64,12 +64,10 @@ def test_every_answer_has_the_headers_that_keep_others_out(settings: Settings, m
              "/nowhere",
              "/0/view/jobs", "/0/data/queues.json", "/static/css/main.css", f"/0/view/job/{id}"]  # fmt: skip
     login = settings.model_copy(update={"login_username": "a", "login_password": "b"})
-    for module, chosen, path, method in product(
-        (server, dashboard), (settings, login), paths, ("GET", "HEAD", "POST", "TRACE")
-    ):
+    apps = [(module, module.create_app(chosen)) for module, chosen in product((server, dashboard), (settings, login))]
+    for (module, app), path, method in product(apps, paths, ("GET", "HEAD", "POST", "TRACE")):
         if module is server and path == "/static/css/main.css":
             continue  # a file of the owner's own
-        app = module.create_app(chosen)
         with app.test_client().open(path, method=method) as answer:
             seen = answer.headers
             assert seen["X-Content-Type-Options"] == "nosniff"
@@ -81,6 +79,7 @@ def test_every_answer_has_the_headers_that_keep_others_out(settings: Settings, m
             assert "unsafe-inline" not in scripts
             assert module is dashboard or "script" not in policy, "the server's pages have no script but app.js"
             assert "Access-Control-Allow-Origin" not in seen
+    for _, app in apps:
         app.extensions["launchpad"].manager.redis.close()
 
 

@@ -17,6 +17,7 @@ from test_stack import IMAGE, ROOT, Stack, ask, docker, run, up
 from helpers import copy_project, wait_until
 from launchpad.queue.states import ENDED
 
+pytestmark = pytest.mark.long
 engine = test_stack.engine
 
 TRUTH = 15  # seconds after an event in which the API must tell it
@@ -170,6 +171,7 @@ def test_a_container_whose_worker_is_killed_comes_back(site: Site, workers: Call
     site.check(jobs)
 
 
+AGAIN = 16  # seconds, of a job that has not ended when the time of grace is over, on a busy machine either
 STOPS: dict[str, Callable[[Site], object]] = {
     "docker compose restart worker": lambda site: site.compose("restart", "worker"),
     "docker stop": lambda site: [docker("stop", *site.workers()), docker("start", *site.workers())],
@@ -180,14 +182,14 @@ STOPS: dict[str, Callable[[Site], object]] = {
 def test_a_job_that_can_finish_in_its_time_does_when_its_container_is_stopped(
     site: Site, workers: Callable[[], int], stop: str
 ) -> None:
-    short, long, again = site.start("rest", 4), site.start("rest", 60), site.start("rest_again", 8)
+    short, long, again = site.start("rest", 4), site.start("rest", 60), site.start("rest_again", AGAIN)
     wait_until(lambda: {site.job(id)["state"] for id in (short, long, again)} == {"started"})
     waiting = site.start("rest", 0)
     STOPS[stop](site)
     assert site.job(short)["result"]["value"] == "rested"
     assert site.wait_for(long, "failed", TRUTH)["error"]["cause"] == "Its worker was shut down while it ran."
     for id in (again, waiting):
-        site.wait_for(id, "finished", 8 + START + TRUTH)
+        site.wait_for(id, "finished", AGAIN + START + TRUTH)
     assert [site.runs(id) for id in (short, long, again, waiting)] == ["1", "1", "2", "1"]
     site.check([short, long, again, waiting])
 
@@ -197,7 +199,7 @@ def test_a_deploy_during_jobs_loses_none(site: Site, workers: Callable[[], int])
     victims = site.folder / "project/victims.py"
     victims.write_text(victims.read_text().replace('return "rested"', 'return "rested anew"'))
     site.compose("build")  # which takes its time on a busy machine, and changes nothing yet
-    short, long, again = site.start("rest", 4), site.start("rest", 60), site.start("rest_again", 8)
+    short, long, again = site.start("rest", 4), site.start("rest", 60), site.start("rest_again", AGAIN)
     wait_until(lambda: {site.job(id)["state"] for id in (short, long, again)} == {"started"})
     accepted: list[str] = []
     deployed = Event()
@@ -218,7 +220,7 @@ def test_a_deploy_during_jobs_loses_none(site: Site, workers: Callable[[], int])
     assert site.job(short)["result"]["value"] == "rested"
     assert site.wait_for(long, "failed", TRUTH)["error"]["cause"] == "Its worker was shut down while it ran."
     for id in (again, *accepted):
-        site.wait_for(id, "finished", 8 + START + TRUTH)
+        site.wait_for(id, "finished", AGAIN + START + TRUTH)
     assert site.job(again)["result"]["value"] == site.job(accepted[-1])["result"]["value"] == "rested anew"
     assert [site.runs(id) for id in (short, long, again)] == ["1", "1", "2"]
     assert {site.runs(id) for id in accepted} == {"1"}

@@ -1,6 +1,7 @@
 """The README's commands for Docker, in its order, on a copy of the repository, with the function that it adds."""
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ import test_stack
 from test_stack import UNSET, Stack, ask, docker
 
 from helpers import answers, wait_until
-from readme import Command, commands, marked
+from readme import README, Command, commands, marked
 
+pytestmark = pytest.mark.long
 engine, source = test_stack.engine, test_stack.source
 
 
@@ -105,7 +107,9 @@ def follow(reader: Reader, command: Command) -> None:
             with reader.watch(command.text):
                 wait_until(lambda: "worker-1" in reader.output.read_text())
         case ["exec", _, "flask", "shell"]:
-            written = reader.type(command.text, marked("typed into flask shell"))
+            lines = re.findall(r"`(manager(?: =|\.page|\.launch)[^`]*)`", README)
+            assert len(lines) == 3
+            written = reader.type(command.text, "\n".join([*lines, ""]))
             failed, id = written.replace(">>> ", "").split()
             assert failed == "0"
             assert ask(f"{stack.server}/api/jobs/{id[1:-1]}").json["function"] == "wait"

@@ -273,8 +273,8 @@ def test_a_file_goes_in_another_comes_out_and_with_its_job_nothing_is_left(
 def test_a_file_is_launched_from_the_terminal_of_a_container(stack: Stack) -> None:
     script = "printf 'a,b\\n1,2\\n' > /tmp/some.csv && flask launch profile-csv --file /tmp/some.csv --follow"
     done = stack.shell("server", script)
-    assert done.stdout.splitlines()[:2] == ["column,type,missing,distinct,min,max,mean", "a,integer,0,1,1,1,1.0"]
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:2] == ["column,type,missing,distinct,min,max,mean", "a,integer,0,1,1,1,1.0"]
 
 
 def test_the_page_and_the_dashboard_answer(stack: Stack) -> None:
