@@ -37,8 +37,6 @@ def queue_of(connection: Redis) -> Queue:
 class Job(RQJob):
     """RQ's job, which keeps itself in the index, and whose data is JSON: a pickle would run code in every reader."""
 
-    warm = False  # whether a process of its function is kept
-
     @classmethod
     def of(cls, function: Function, arguments: dict[str, Any], id: str, connection: Redis) -> Self:
         """Make a job, not yet queued, of a function and its parsed arguments."""
@@ -55,12 +53,7 @@ class Job(RQJob):
             retry=Retry(function.retries) if function.retries else None,
             serializer="json",
         )
-        job.warm = function.warm
         return job
-
-    def to_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return the job's hash."""
-        return super().to_dict(*args, **kwargs) | ({"warm": 1} if self.warm else {})
 
     def __init__(self, id: str | None = None, connection: Redis | None = None, serializer: Any = None):
         super().__init__(id, connection, serializer or JSONSerializer)
@@ -78,7 +71,6 @@ class Job(RQJob):
 
     def restore(self, raw_data: dict[bytes, bytes]) -> None:
         """Read the job from its hash, without the fields that are foreign to it, or that cannot be read."""
-        self.warm = b"warm" in raw_data
         fields = {name: value for name, value in raw_data.items() if not FOREIGN.fullmatch(name)}
         try:
             super().restore(fields)

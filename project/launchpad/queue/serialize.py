@@ -37,6 +37,16 @@ _RESULT: TypeAdapter[Result] = TypeAdapter(Result, config=ConfigDict(defer_build
 
 _CAUSES = (
     (r"Job stopped by user", "It was stopped."),
+    (r"MemoryLimitExceeded: (.*) of (.*)", r"It had \1 of memory; it may have \2."),
+    (
+        r"Work-horse terminated .*\(signal 9\); out of memory; used (.*)",
+        r"It was killed since memory ran out; it had \1.",
+    ),
+    (
+        r"Work-horse terminated .*\(signal 9\); used (.*)",
+        r"Its process was killed, and not for want of memory; it had \1.",
+    ),
+    (r"Work-horse terminated .*\(signal 9\); .*used (.*)", r"Its process was killed (out of memory?); it had \1."),
     (r"Work-horse terminated .*\(signal 9\)", "Its process was killed (out of memory?)."),
     (r"Work-horse terminated .*\(signal (\d+)\)", r"Its process was ended by signal \1."),
     (r"Work-horse terminated", "Its process ended without a result."),

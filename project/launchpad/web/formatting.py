@@ -4,6 +4,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from jinja2.filters import do_filesizeformat
+
 from launchpad.functions.forms import as_text
 from launchpad.queue.schemas import (
     Bar,
@@ -15,6 +17,7 @@ from launchpad.queue.schemas import (
     Result,
     TableResult,
     TextResult,
+    Usage,
     Workers,
 )
 from launchpad.queue.states import ENDED_EARLY
@@ -123,6 +126,12 @@ def _scale(bar: Bar) -> tuple[int, str]:
 
 
 # -- numbers and times
+
+
+def format_usage(usage: Usage) -> str:
+    """Say what a job has used: 0.4 s of processor time, 41 MB of memory."""
+    seconds = f"{usage.cpu_seconds:.1f} s" if usage.cpu_seconds < 60 else format_duration(usage.cpu_seconds)
+    return f"{seconds} of processor time, {do_filesizeformat(usage.max_memory_bytes)} of memory"
 
 
 def count_workers(workers: Workers) -> str:

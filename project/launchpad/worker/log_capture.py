@@ -10,12 +10,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, wraps
 from io import TextIOWrapper
+from typing import Any
 
 from rq.job import Job
 
 from launchpad.worker.log_pipe import MARK, begin
+from launchpad.worker.processes import has_children
 
 FLUSH_SECONDS = 1.0  # that a function that has returned waits for its log to be written
 
@@ -37,17 +39,15 @@ def captured(job: Job) -> Iterator[None]:
         has_failed = False
     finally:  # so the log is whole when the job has ended, unless a child goes on printing, or Redis is away
         _flush()
-        pipe.end(FLUSH_SECONDS, not has_company(), has_failed)
+        with suppress(OSError):  # the function may have closed all that there is
+            pipe.end(FLUSH_SECONDS, not has_company(), has_failed)
 
 
 def has_company() -> bool:
     """Tell whether this process has other threads or child processes, which may still work for the last job."""
     if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
         return True
-    with suppress(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
-        return True
-    return False
+    return has_children()
 
 
 def _redirect(sink: int) -> None:
@@ -69,22 +69,34 @@ def _redirect(sink: int) -> None:
 
 
 def _print_what_is_logged() -> None:
-    """Print what is logged, and what is warned of, with a mark for its level, whatever the last job did to that."""
+    """Print what is logged and warned of, with a mark for its level, unless the owner has set up where that goes."""
     root = logging.getLogger()
-    handler, level = _handler()
-    if handler not in root.handlers:
-        root.addHandler(handler)
-    if root.level != level:  # to set it makes all loggers slow for a moment
-        root.setLevel(level)
-    logging.captureWarnings(True)
+    if not root.handlers:
+        root.addHandler(_handler())
+        logging.captureWarnings(True)
+        if root.level == logging.WARNING:  # the default means that nobody has set it
+            root.setLevel(logging.INFO)
 
 
 @cache
-def _handler() -> tuple[logging.Handler, int]:
-    handler, level = logging.StreamHandler(sys.stdout), logging.getLogger().level
+def _handler() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Marked())
     handler.addFilter(lambda record: not record.name.startswith("rq."))
-    return handler, logging.INFO if level == logging.WARNING else level  # the default means that nobody has set it
+    return handler
+
+
+def let_functions_configure() -> None:
+    """Let `logging.basicConfig` work as in a script, which has no handler before: ours gives way to what it sets up."""
+    original = logging.basicConfig
+
+    @wraps(original)
+    def configure(**options: Any) -> None:
+        logging.getLogger().removeHandler(_handler())
+        logging.captureWarnings(False)
+        original(**options)
+
+    logging.basicConfig = configure
 
 
 class _Marked(logging.Formatter):

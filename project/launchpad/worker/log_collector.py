@@ -36,6 +36,7 @@ MAX_LINE_CHARACTERS = 8000  # longer lines are cut
 MAX_ENTRY_CHARACTERS = 64 * 1024  # in an entry of the stream
 INTERVAL_SECONDS = 0.2  # that a line waits for others
 RETRY_SECONDS, GIVE_UP_SECONDS = 1, 120  # between two tries while Redis is away, and for how long after the job's end
+LAST_SECONDS = 10  # that it outlives its worker, should somebody hold a pipe, or Redis be away
 
 
 def ensure(connection: Redis) -> bool:
@@ -58,7 +59,7 @@ def ensure(connection: Redis) -> bool:
 def _be_collector(control: socket.socket, connection: Redis) -> NoReturn:
     try:
         gc.freeze()  # what the worker left open is not ours to close when it is collected
-        os.setsid()  # it ends when the worker and its jobs have ended, and not with them
+        os.setsid()  # it ends after the worker and its jobs, and not with them
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         os.dup2(control.fileno(), 3)
@@ -79,12 +80,13 @@ def _connect(pool: ConnectionPool) -> Redis:
 
 
 def _run(control: socket.socket, redis: Redis) -> None:
-    """Take what the processes of jobs print, until the worker has ended, and they too."""
+    """Take what the processes of jobs print, until the worker has ended, and they too, or a little longer."""
     sources: list[Source] = []
     logs: list[Log] = []
-    working = True
-    while working or sources or logs:
-        timeout = max(min((log.due for log in logs), default=inf) - time.monotonic(), 0)
+    working, last_moment = True, inf
+    while (working or sources or logs) and time.monotonic() < last_moment:
+        due = min([last_moment, *(log.due for log in logs)])
+        timeout = max(due - time.monotonic(), 0)
         waiting: list[Any] = [control] * working + sources
         for ready in select.select(waiting, [], [], None if timeout == inf else timeout)[0]:
             if isinstance(ready, Source):
@@ -94,6 +96,7 @@ def _run(control: socket.socket, redis: Redis) -> None:
                 if working := bool(message):
                     sources.append(Source(int(message), *fds))
                 else:
+                    last_moment = time.monotonic() + LAST_SECONDS
                     for source in sources:
                         source.end_processes()
         for log in logs:

@@ -4,8 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SHUTDOWN = {signal.SIGRTMIN} if hasattr(signal, "SIGRTMIN") else set()  # to the process of a job; macOS has none
-STOP = {signal.SIGINT, signal.SIGTERM, *SHUTDOWN}
+STOP = {signal.SIGINT, signal.SIGTERM}
 
 
 @contextmanager

@@ -3,11 +3,14 @@
 import signal
 import threading
 from collections.abc import Callable
+from logging import Logger
 from typing import Any
 
 from launchpad.worker.ending import Ending
+from launchpad.worker.memory import MemoryEnd
+from launchpad.worker.messages import Ended, Loaded, Run, Signal, Started
 from launchpad.worker.processes import Usage
-from launchpad.worker.template import Ended, Loaded, Run, Signal, Started, Template
+from launchpad.worker.template import Template
 
 STEP_SECONDS = 0.1  # between two looks at the clock while a job runs
 
@@ -16,12 +19,13 @@ class Supervisor:
     """Runs jobs, one at a time, in processes that a template forks.
 
     Args:
-        start_template: starts a template process.
+        start_template: starts a template process, which loads the functions, or does not.
         clean_up_seconds: how long a job that is interrupted may clean up.
+        log: where it says what the owner should know.
     """
 
-    def __init__(self, start_template: Callable[[], Template], clean_up_seconds: float):
-        self._start_template, self._clean_up_seconds = start_template, clean_up_seconds
+    def __init__(self, start_template: Callable[[bool], Template], clean_up_seconds: float, log: Logger):
+        self._start_template, self._clean_up_seconds, self._log = start_template, clean_up_seconds, log
         self._template: Template | None = None
         self._ending: Ending | None = None
         self._lock = threading.RLock()  # stops come in a thread
@@ -29,10 +33,10 @@ class Supervisor:
 
     def prepare(self) -> Template:
         """Return a template that is up to date, starting it if there is none."""
-        if self._template is not None and self._template.has_changed():
+        if self._template is not None and not self._template.is_current():
             self.close()
         if self._template is None:
-            self._template = self._start_template()
+            self._template = self._start_template(True)
         return self._template
 
     @property
@@ -68,15 +72,16 @@ class Supervisor:
                 self._ending, self.pid = None, 0
 
     def _ended(self, run: Run, ending: Ending, tick: Callable[[], None]) -> Ended:
-        template = self.prepare()
-        is_sent = False
+        template, is_sent = self.prepare(), False
         while True:
             if template.loaded and not is_sent:
                 if template.loaded.error:
                     return Ended(0, {"error": template.loaded.error}, Usage())
+                if template.loaded.threads:
+                    template = self._without_functions(template.loaded)
                 template.send(run)
                 is_sent = True
-            message = self._next_message(template, ending, tick)
+            message = self._next_message(template, ending, tick, is_sent)
             if isinstance(message, Loaded):
                 template.loaded = message
             elif isinstance(message, Started):
@@ -84,21 +89,34 @@ class Supervisor:
             elif isinstance(message, Ended):
                 return message
 
-    def _next_message(self, template: Template, ending: Ending, tick: Callable[[], None]) -> Any:
+    def _without_functions(self, loaded: Loaded) -> Template:
+        """Start a template that loads no functions: a process that has threads must not be forked."""
+        self._log.warning(
+            "The process of each job imports the functions anew, which is slower, since the import starts threads: %s",
+            loaded.threads,
+        )
+        self.close()
+        self._template = self._start_template(False)
+        self._template.loaded = Loaded(sources=loaded.sources)  # when these change, it is tried again
+        return self._template
+
+    def _next_message(self, template: Template, ending: Ending, tick: Callable[[], None], is_sent: bool) -> Any:
         """Wait for the template to say something, and meanwhile see to the end of what runs."""
         while not template.connection.poll(STEP_SECONDS):
+            tick()
+            if is_sent and not self.pid:  # in a moment there will be one to send signals to
+                continue
             with self._lock:
                 number = ending.next_signal()
-            if number and self.pid:
+            if number and not is_sent:  # the functions are still being loaded
+                return Ended(number, None, Usage())
+            if number:
                 template.send(Signal(number))
-            elif number == signal.SIGKILL:  # the functions are still being loaded
-                template.kill()
-            tick()
         try:
             return template.connection.recv()
         except (EOFError, OSError):
             self.close()
-            return Ended(signal.SIGKILL, None, Usage())
+            return Ended(signal.SIGKILL, None, Usage(), MemoryEnd("unknown"))
 
     def stop(self) -> None:
         """Interrupt the job that runs; asked again, kill it."""

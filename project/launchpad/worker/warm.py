@@ -9,11 +9,13 @@ import os
 import resource
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from launchpad.worker import job_process, processes
+from launchpad.worker.log_pipe import is_behind
 from launchpad.worker.processes import Usage
 
 MAX_JOBS = 1000  # that a process runs before another takes its place, in case something grows in it slowly
@@ -28,35 +30,38 @@ class WarmProcess:
         self.connection, self._theirs = Pipe()
         self.pid = 0
 
-    def start(self, template: int) -> None:
-        """Fork it; returns in the template only."""
+    def start(self, template: int, make_job: Callable[[dict[str, Any]], Any]) -> None:
+        """Fork it; returns in the template only. There, `make_job` makes RQ's job of its state."""
         self.pid = os.fork()
         if self.pid == 0:
             self.connection.close()
-            _be_warm_process(template, self._theirs, self.outcome)
+            _be_warm_process(template, self._theirs, self.outcome, make_job)
         self._theirs.close()
 
-    def hand(self, job: Any, folder: Path) -> None:
-        """Have it run a job; if it has just died, that is seen as its end."""
+    def hand(self, state: dict[str, Any], folder: Path) -> None:
+        """Have it run the job with this state; if it has just died, that is seen as its end."""
         self.outcome.clear()
         try:
-            self.connection.send((job, folder))
+            self.connection.send((state, folder))
         except OSError:
             processes.kill(self.pid)
 
 
-def _be_warm_process(template: int, connection: Connection, outcome: job_process.Outcome) -> NoReturn:
+def _be_warm_process(
+    template: int, connection: Connection, outcome: job_process.Outcome, make_job: Callable[[dict[str, Any]], Any]
+) -> NoReturn:
     try:
         job_process.set_up(template)
         limit = None
         for _ in range(MAX_JOBS):
-            job, folder = connection.recv()
+            state, folder = connection.recv()
+            job = make_job(state)
             job_process.set_up_run(job, folder)
             before, used = _State.now(), _usage()
             found = job_process.run(job)
             outcome.write(found)
             limit = limit or _usage().max_memory_bytes + MAX_GROWTH_BYTES
-            if "error" in found or _State.now() != before or _usage().max_memory_bytes > limit:
+            if "error" in found or is_behind() or _State.now() != before or _usage().max_memory_bytes > limit:
                 break
             connection.send(_since(used))
     except EOFError:

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from jinja2.filters import do_filesizeformat as filesizeformat
 from redis import Redis
 from redis.client import Pipeline
 from rq.executions import Execution
@@ -35,12 +36,13 @@ from launchpad.queue.job import Job
 from launchpad.queue.scripts import LuaScript
 from launchpad.queue.serialize import error_of
 from launchpad.settings import Settings
-from launchpad.worker import application, log_collector
+from launchpad.worker import log_collector
 from launchpad.worker.connection import MAX_OUTAGE_SECONDS, WorkerRedis, connect
 from launchpad.worker.ending import Ending
+from launchpad.worker.messages import Ended, Run
 from launchpad.worker.scheduler import Scheduler
 from launchpad.worker.supervisor import Supervisor
-from launchpad.worker.template import Ended, Run, Template
+from launchpad.worker.template import Template
 
 START_JOB = LuaScript("start_job")
 END_JOB = LuaScript("end_job")
@@ -91,7 +93,7 @@ class Worker(RQWorker):
         self._lock = threading.RLock()  # commands come in a thread
         self._blank = self.job_class("blank", self.connection, self.serializer)
         self._ttl = self.get_heartbeat_ttl(self._blank)
-        self._supervisor = Supervisor(self._start_template, self._settings.stop_seconds)
+        self._supervisor = Supervisor(self._start_template, self._settings.stop_seconds, self.log)
 
     def work(self, burst: bool = False, **options: Any) -> bool:  # type: ignore[override]
         """Work, with a scheduler beside it."""
@@ -198,16 +200,15 @@ class Worker(RQWorker):
             self.handle_warm_shutdown_request()
         blank = vars(self._blank)
         state = {name: value for name, value in vars(job).items() if value is not blank.get(name)}
-        warm = job.args[1] if job.warm else ""
         self._is_marked = False
-        ended, ending = self._supervisor.run(Run(state, warm), job.timeout or -1, lambda: self._tick(job))
+        ended, ending = self._supervisor.run(Run(state), job.timeout or -1, lambda: self._tick(job))
         self._record(job, queue, ended, ending)
         self.executions.clear()
         self.set_state(WorkerStatus.IDLE)
 
-    def _start_template(self) -> Template:
+    def _start_template(self, load: bool) -> Template:
         log_collector.ensure(self.connection)
-        return Template(self._make_job, application.application, self._detach)
+        return Template(self._make_job, self._detach, load)
 
     def _detach(self) -> None:
         """Let go of the connections, in a process that was forked: a worker counts as alive while they are open."""
@@ -321,18 +322,24 @@ class Worker(RQWorker):
 
 def why(job: Job, ended: Ended, ending: Ending) -> str:
     """Say why a job has failed, in RQ's words where it has some: see `error_of`."""
-    error = (ended.outcome or {}).get("error", "")
+    error: str = (ended.outcome or {}).get("error", "")
     reasons = {
         "stop": "Job stopped by user, work-horse terminated.",
         "limit": f"JobTimeout: Task exceeded maximum timeout value ({job.timeout} seconds)",
         "shutdown": "ShutDownImminentException: the worker was told to end",
     }
-    if ending.reason:
-        interrupted = (
-            "launchpad.worker.job_process.JobInterrupted"  # the last line tells what the job was interrupted by
-        )
-        return error.replace(interrupted, reasons[ending.reason]) if interrupted in error else reasons[ending.reason]
-    if error:
-        return str(error)
+    if ending.reason:  # the last line of the traceback tells what the job was interrupted by
+        interrupted, reason = "launchpad.worker.job_process.JobInterrupted", reasons[ending.reason]
+        return error.replace(interrupted, reason) if interrupted in error else reason
+    return error or _how_killed(ended)
+
+
+def _how_killed(ended: Ended) -> str:
+    """Say how a process has ended that has left no outcome."""
+    memory = ended.memory
+    if memory.reason == "limit":
+        return f"MemoryLimitExceeded: {filesizeformat(memory.had)} of {filesizeformat(memory.limit)}"
     signalled = f" (signal {os.WTERMSIG(ended.status)})" if os.WIFSIGNALED(ended.status) else ""
-    return f"Work-horse terminated unexpectedly; waitpid returned {ended.status}{signalled}; "
+    why = {"": "", "system": "out of memory; ", "unknown": "out of memory?; "}[memory.reason]
+    used = f"used {filesizeformat(ended.usage.max_memory_bytes)}" if ended.usage.max_memory_bytes else ""
+    return f"Work-horse terminated unexpectedly; waitpid returned {ended.status}{signalled}; {why}{used}"

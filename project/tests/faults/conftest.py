@@ -9,7 +9,7 @@ from scene import Scene, Worker
 
 @pytest.fixture
 def scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
-    scene = Scene(tmp_path, getattr(request, "param", "warm"))
+    scene = Scene(tmp_path, getattr(request, "param", "fresh"))
     yield scene
     scene.close()
 

@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
@@ -27,8 +28,8 @@ from launchpad.settings import Settings
 FULL = os.environ.get("FAULTS") == "full"
 TRUTH = 15  # seconds after an event in which the API must tell it
 Worker = subprocess.Popen[bytes]
-RELOADING = pytest.param("reloading", marks=pytest.mark.long)  # the worker of development: CI tries it as well
-both_workers = pytest.mark.parametrize("scene", ["warm", RELOADING], indirect=True)
+WARM = pytest.param("warm", marks=pytest.mark.long)
+both_kinds = pytest.mark.parametrize("scene", ["fresh", WARM], indirect=True)  # of functions
 
 
 class Run(NamedTuple):
@@ -40,11 +41,17 @@ class Run(NamedTuple):
 
 
 class Scene:
-    """A Valkey, its workers, and a manager."""
+    """A Valkey, its workers, and a manager.
 
-    def __init__(self, folder: Path, worker: str = "warm"):
+    Args:
+        folder: for what they write.
+        kind: "warm", if a process is kept for each function, or "fresh".
+        functions: the module with the functions.
+    """
+
+    def __init__(self, folder: Path, kind: str = "fresh", functions: ModuleType = victims):
         self.folder = folder
-        self._reload_jobs = "1" if worker == "reloading" else ""
+        self._kind, self._functions = kind, functions.__name__
         self._record = folder / "record"
         self._record.touch()
         self._opened = ExitStack()
@@ -56,7 +63,7 @@ class Scene:
         self._opened.enter_context(self.valkey)
         self.url = f"redis://127.0.0.1:{self.valkey.port}/0"
         self.settings = Settings(redis_url=self.url, files_url=str(folder / "files"))
-        self.manager = JobManager(self.settings, collect(victims))
+        self.manager = JobManager(self.settings, collect(functions))
         self.redis = self._opened.enter_context(Redis.from_url(self.url))
         self._opened.callback(self.manager.redis.close)
 
@@ -69,11 +76,11 @@ class Scene:
             "REDIS_URL": self.url,
             "FILES_URL": self.settings.files_url,
             "RECORD": str(self._record),
-            "RELOAD_JOBS": self._reload_jobs,
+            "KIND": self._kind,
         }
 
     def start(self, command: list[str]) -> Worker:
-        options = functions_of("victims", self.folder) if command[0] == "rq" else {}
+        options = functions_of(self._functions, self.folder) if command[0] == "rq" else {}
         with (self.folder / f"{command[0]}.log").open("ab") as log:
             return self._opened.enter_context(process(command, stdout=log, stderr=log, **self.environ(), **options))
 

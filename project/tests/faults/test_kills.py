@@ -6,7 +6,7 @@ import time
 from collections import Counter
 
 import pytest
-from scene import FULL, Scene, both_workers, kill
+from scene import FULL, Scene, both_kinds, kill
 
 from helpers import wait_until
 
@@ -14,7 +14,7 @@ KILLS, JOBS = (200, 1000) if FULL else (12, 80)
 
 
 @pytest.mark.long
-@both_workers
+@both_kinds
 def test_workers_killed_at_any_moment_lose_no_job_and_run_none_twice(scene: Scene) -> None:
     chance = random.Random(os.environ.get("SEED"))
 

@@ -2,9 +2,12 @@
 
 import json
 import random
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import spoilers
 from scene import FULL, Scene
 from spoilers import SPOILERS
 
@@ -27,6 +30,13 @@ def look(scene: Scene, function: str) -> dict[str, Any]:
     assert job.progress is not None
     assert (job.progress.done, job.progress.message) == (3, "looking")
     return dict(json.loads(job.result.value))
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    scene = Scene(tmp_path, functions=spoilers)
+    yield scene
+    scene.close()
 
 
 @pytest.mark.long

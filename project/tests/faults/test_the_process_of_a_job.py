@@ -3,14 +3,14 @@
 import time
 from functools import partial
 
-from scene import TRUTH, Scene, Worker, both_workers, horse_of, runs_still
+from scene import TRUTH, Scene, Worker, both_kinds, horse_of, runs_still
 from victims import ENDS, OVERDUE
 
 from helpers import below, wait_until
 from launchpad.queue import schemas
 from launchpad.worker.worker import CLEAN_UP_SECONDS
 
-pytestmark = both_workers
+pytestmark = both_kinds
 KILLED, ENDED = "Its process was killed (out of memory?).", "Its process ended without a result."
 CAUSES = {
     "kill -9": KILLED,
