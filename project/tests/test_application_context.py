@@ -182,6 +182,7 @@ def test_a_job_makes_links_to_the_servers_address_unless_the_owner_has_another(o
             assert owner.result("links") == [f"{address}/notes", f"{address}/jobs/"]
 
 
+@pytest.mark.long
 @both_workers
 def test_the_session_and_the_context_end_with_each_job_however_it_ends(owner: Owner, reload_jobs: str) -> None:
     with owner.working(RELOAD_JOBS=reload_jobs):
@@ -218,6 +219,7 @@ def test_a_job_whose_app_cannot_be_made_fails_and_says_why_in_one_line(owner: Ow
         assert owner.result("greet") == "Hello"
 
 
+@pytest.mark.long
 def test_flask_app_names_the_app_in_flasks_own_notation(owner: Owner) -> None:
     (owner.folder / "bare.py").write_text("import flask\napp = flask.Flask('bare')\n")
     causes = {

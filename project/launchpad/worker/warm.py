@@ -91,8 +91,8 @@ class WarmProcess(Worker):
             self._beat_at = time.monotonic()
 
     def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
-        """Set the worker's state; between two jobs it stays busy for others, and START_JOB has told them."""
-        if {state, self._state} == {WorkerStatus.BUSY, WorkerStatus.IDLE}:
+        """Set the worker's state; that it is busy is for others what START_JOB says, between two jobs, too."""
+        if state == WorkerStatus.BUSY or (state, self._state) == (WorkerStatus.IDLE, WorkerStatus.BUSY):
             self._state = state
         else:
             super().set_state(state, pipeline)
