@@ -154,10 +154,10 @@ def owner(tmp_path: Path, redis_url: str) -> Iterator[Owner]:
         yield owner
 
 
-both_kinds = pytest.mark.parametrize("reload_jobs", ["", "1"], ids=["warm", "reloading"])
+both_workers = pytest.mark.parametrize("reload_jobs", ["", "1"], ids=["warm", "reloading"])
 
 
-@both_kinds
+@both_workers
 def test_a_job_uses_the_app_as_a_view_does_and_a_warm_process_makes_it_once(owner: Owner, reload_jobs: str) -> None:
     with owner.working(RELOAD_JOBS=reload_jobs) as worker:
         assert owner.result("greet") == "Hello"
@@ -182,7 +182,8 @@ def test_a_job_makes_links_to_the_servers_address_unless_the_owner_has_another(o
             assert owner.result("links") == [f"{address}/notes", f"{address}/jobs/"]
 
 
-@both_kinds
+@pytest.mark.long
+@both_workers
 def test_the_session_and_the_context_end_with_each_job_however_it_ends(owner: Owner, reload_jobs: str) -> None:
     with owner.working(RELOAD_JOBS=reload_jobs):
         found = [owner.result("leave_something")]
@@ -205,7 +206,7 @@ BROKEN = [
 ]
 
 
-@both_kinds
+@both_workers
 def test_a_job_whose_app_cannot_be_made_fails_and_says_why_in_one_line(owner: Owner, reload_jobs: str) -> None:
     with owner.working(RELOAD_JOBS=reload_jobs):
         for name, text, cause in BROKEN if reload_jobs else BROKEN[:1]:
@@ -218,6 +219,7 @@ def test_a_job_whose_app_cannot_be_made_fails_and_says_why_in_one_line(owner: Ow
         assert owner.result("greet") == "Hello"
 
 
+@pytest.mark.long
 def test_flask_app_names_the_app_in_flasks_own_notation(owner: Owner) -> None:
     (owner.folder / "bare.py").write_text("import flask\napp = flask.Flask('bare')\n")
     causes = {

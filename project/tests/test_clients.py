@@ -107,6 +107,7 @@ def test_datamodel_code_generator_makes_models_that_read_what_is_answered(
     assert result.root.more[0].root.label == "b"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not (shutil.which("npm") or os.environ.get("CI")), reason="There is no npm.")
 def test_openapi_typescript_makes_types_that_compile(document: Path, tmp_path: Path) -> None:
     try:

@@ -72,6 +72,7 @@ def error(manager: JobManager, launches: list[tuple[str, float]], running: int) 
     return max(abs(manager.get(id).started_at.timestamp() - estimate) for id, estimate in estimates.items())
 
 
+@pytest.mark.long
 def test_two_workers_start_equal_jobs_when_it_was_said(manager: JobManager, settings: Settings) -> None:
     with working(manager, settings, 2):
         warm_up(manager, 2)
@@ -80,6 +81,7 @@ def test_two_workers_start_equal_jobs_when_it_was_said(manager: JobManager, sett
         below(0.75, lambda: error(manager, [("nap", 1.5)] * 10, running=2))
 
 
+@pytest.mark.long
 def test_two_workers_start_mixed_jobs_nearly_when_it_was_said(manager: JobManager, settings: Settings) -> None:
     with working(manager, settings, 2):
         warm_up(manager, 2)

@@ -210,6 +210,7 @@ def test_a_job_is_launched_again_with_copies_of_its_files(
     assert manager.launch_again(without.id, "key").arguments == {"num_iterations": 1}
 
 
+@pytest.mark.long
 def test_a_file_is_uploaded_from_the_terminal_and_results_are_printed_there(
     manager: JobManager, redis_url: str, files_url: str, worker: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:

@@ -121,6 +121,7 @@ def kill(run: Run) -> None:
     wait_until(run.has_left_nothing)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("end", [press_ctrl_c, kill])
 def test_it_ends_with_all_its_processes_and_the_next_run_has_the_jobs(
     tmp_path: Path, end: Callable[[Run], None]
@@ -134,6 +135,7 @@ def test_it_ends_with_all_its_processes_and_the_next_run_has_the_jobs(
         finish_a_job(run)
 
 
+@pytest.mark.long
 def test_ctrl_c_twice_fails_the_running_job_and_leaves_no_process_of_it(tmp_path: Path, redis_url: str) -> None:
     with Redis.from_url(redis_url) as redis:
         before = connections(redis)

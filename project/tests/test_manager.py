@@ -157,6 +157,7 @@ def test_a_running_job_is_stopped_before_it_is_deleted(manager: JobManager, redi
     manager.delete(again)
 
 
+@pytest.mark.long
 def test_jobs_stopped_and_deleted_at_any_moment_end_true_and_leave_nothing(
     manager: JobManager, redis: Redis, worker: Waiter
 ) -> None:

@@ -121,6 +121,7 @@ def test_a_link_fills_a_form_in(client: FlaskClient) -> None:
     assert 'value="7"' in client.get(f"{urlsplit(path).path}?from={job['id']}").text
 
 
+@pytest.mark.long
 def test_a_job_writes_to_a_database_and_a_view_reads_it(folder: Path, redis_url: str, files_url: str) -> None:
     follow(folder, "Use a database in a job")
     environ = {"REDIS_URL": redis_url, "FILES_URL": files_url}

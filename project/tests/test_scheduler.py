@@ -45,6 +45,7 @@ def test_a_scheduled_job_waits_for_its_time_and_then_runs(manager: JobManager, w
     assert manager.get(id).scheduled_at is None
 
 
+@pytest.mark.long
 def test_a_scheduled_job_survives_the_workers(manager: JobManager, redis_url: str) -> None:
     id = launch(manager, 1, at=soon(8))
     with process(WORKER, REDIS_URL=redis_url) as first:
@@ -101,6 +102,7 @@ def kill_with_its_job(worker: Waiter) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_a_job_whose_worker_was_lost_fails_within_seconds(manager: JobManager, worker: Waiter, redis_url: str) -> None:
     id = launch(manager)
     wait_until(lambda: manager.get(id).progress)
@@ -113,6 +115,7 @@ def test_a_job_whose_worker_was_lost_fails_within_seconds(manager: JobManager, w
     assert manager.redis.zcard("rq:wip:default") == 0
 
 
+@pytest.mark.long
 def test_a_job_with_retries_runs_again_when_its_worker_was_lost(
     manager: JobManager, worker: Waiter, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +137,7 @@ def test_a_job_that_was_taken_and_never_started_is_found(manager: JobManager, re
     assert redis.llen("rq:queue:default:intermediate") == 0
 
 
+@pytest.mark.long
 def test_a_worker_that_works_is_never_taken_for_lost(manager: JobManager, worker: Waiter) -> None:
     id = launch(manager, SILENCE_SECONDS + 3)
     wait_until(lambda: manager.get(id).state not in ("queued", "started"), SILENCE_SECONDS + 10)

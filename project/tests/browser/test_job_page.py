@@ -35,7 +35,7 @@ def talk(go_on: str) -> str:
     logging.warning("beware")
     logging.error("that was wrong")
     subprocess.run([sys.executable, "-c", "print('from a child')"])
-    while not pathlib.Path(go_on).exists():
+    while not (pathlib.Path(go_on).exists() and pathlib.Path(go_on).read_text()):
         time.sleep(0.05)
     if pathlib.Path(go_on).read_text() == "die":
         print("my last words")
@@ -232,6 +232,7 @@ def test_a_log_is_followed_filtered_paused_and_downloaded(open_page: OpenPage, s
     assert download.value.path().stat().st_size == 2_000_000
 
 
+@pytest.mark.long
 def test_the_log_of_a_killed_job_holds_its_last_line(open_page: OpenPage, shop: str, tmp_path: Path) -> None:
     page, go_on = open_page("/launch/talk", base_url=shop), tmp_path / "go-on"
     page.get_by_label("Go on").fill(str(go_on))
@@ -257,6 +258,7 @@ def test_a_million_lines_do_not_choke_the_page(open_page: OpenPage, shop: str) -
 # -- results
 
 
+@pytest.mark.long
 def test_each_kind_of_result_is_shown(open_page: OpenPage, shop: str) -> None:
     page, other = open_page("/launch/show", base_url=shop), open_page(base_url=shop)
     launch(page, "show")
@@ -277,6 +279,7 @@ def test_each_kind_of_result_is_shown(open_page: OpenPage, shop: str) -> None:
         expect(window.locator("#jobs .outcome")).to_have_text("A table of 60 rows and 5 more")
 
 
+@pytest.mark.long
 def test_a_table_is_sorted_and_turned_over(open_page: OpenPage, shop: str, tmp_path: Path) -> None:
     page = open_page("/launch/show", base_url=shop)
     launch(page, "show")

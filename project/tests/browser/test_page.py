@@ -492,6 +492,7 @@ def test_the_page_of_a_job_says_that_it_was_deleted(open_page: OpenPage, manager
     expect(page.get_by_role("alert")).to_have_text("This job is no longer there.")
 
 
+@pytest.mark.long
 def test_a_filtered_list_holds_only_that_state(open_page: OpenPage, manager: JobManager, worker: Worker) -> None:
     page = open_page("/?state=started")
     expect(page.get_by_text("No job is started at the moment.")).to_be_visible()
@@ -559,6 +560,7 @@ def test_a_hidden_page_does_not_poll_and_looks_at_once_when_it_is_back(
             page.evaluate(set_hidden, False)
 
 
+@pytest.mark.long
 def test_no_worker_is_said_loudly(open_page: OpenPage, redis_url: str) -> None:
     page = open_page()
     expect(page.get_by_text("No worker is running.")).to_be_visible()
@@ -571,6 +573,7 @@ def test_no_worker_is_said_loudly(open_page: OpenPage, redis_url: str) -> None:
 # -- trouble
 
 
+@pytest.mark.long
 def test_the_page_outlives_its_server(open_page: OpenPage, manager: JobManager, redis_url: str) -> None:
     port, first = free_port(), launch(manager)
     with server(port, redis_url) as url:
@@ -588,6 +591,7 @@ def test_the_page_outlives_its_server(open_page: OpenPage, manager: JobManager, 
         expect(rows(page)).to_have_count(3)
 
 
+@pytest.mark.long
 def test_the_page_outlives_redis(open_page: OpenPage, tmp_path: Path) -> None:
     redis = ValkeyServer(port=free_port(), data_dir=str(tmp_path), config={"appendonly": "yes"}, persist=True)
     with ExitStack() as stack:
@@ -627,6 +631,7 @@ def test_hostile_text_is_shown_as_text(open_page: OpenPage, all_states: dict[str
     assert "hacked" not in page.title()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("idle_worker")
 def test_the_list_says_when_a_job_starts(open_page: OpenPage, manager: JobManager, redis: Redis) -> None:
     durations = {"wait": 7.3, "count_words": 33, "flaky": 2000, "mandelbrot": 10000}
@@ -682,6 +687,7 @@ OWN_ROW = """
 """
 
 
+@pytest.mark.long
 def test_a_row_of_the_owners_own_is_brought_up_to_date_as_well(
     open_page: OpenPage, manager: JobManager, redis_url: str, tmp_path: Path
 ) -> None:
@@ -731,7 +737,7 @@ def test_errors_are_pages_for_a_person(client: FlaskClient) -> None:
     assert client.get("/jobs/none/delete").status_code == 405
 
 
-QUICK = [("light", 1440), ("dark", 360)]  # two forms that differ in both; each takes half a minute
+QUICK = [("dark", 360)]  # each takes half a minute
 FORMS = [
     pytest.param(scheme, width, marks=[] if (scheme, width) in QUICK else pytest.mark.long)
     for scheme, width in product(["light", "dark"], [360, 768, 1440])

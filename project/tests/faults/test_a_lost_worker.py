@@ -13,7 +13,7 @@ from helpers import wait_until
 from launchpad.worker.abandoned import AbandonedJobs
 
 TAKEN, STARTED = "rq:queue:default:intermediate", "rq:wip:default"
-pytestmark = both_kinds
+pytestmark = [both_kinds, pytest.mark.long]
 
 
 def stop_between_taking_and_starting(scene: Scene, worker: Worker, function: str) -> str:

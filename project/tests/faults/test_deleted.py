@@ -7,6 +7,8 @@ from test_redis import steps
 from helpers import wait_until
 from launchpad.queue.job import Job
 
+pytestmark = pytest.mark.long
+
 
 def traces(scene: Scene, id: str) -> list[bytes]:
     """All keys with the id of a job, and all sets in which it is."""

@@ -10,6 +10,8 @@ import pytest
 from scene import Scene
 from test_server import Server
 
+pytestmark = pytest.mark.long
+
 MB = 1024**2
 
 

@@ -16,6 +16,8 @@ from helpers import answers, below, free_port, wait_until
 from launchpad.queue.manager import JobManager
 from launchpad.worker.abandoned import SILENCE_SECONDS
 
+pytestmark = pytest.mark.long
+
 
 class Server:
     """The real server, under gunicorn."""

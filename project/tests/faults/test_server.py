@@ -21,6 +21,8 @@ from helpers import answers, below, date_back, free_port, polls, wait_until
 from launchpad.queue.job import Job
 from launchpad.storage import Store
 
+pytestmark = pytest.mark.long
+
 CSV = b"name,born\n" + b"Ada,1815\n" * 20_000
 
 

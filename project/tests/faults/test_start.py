@@ -9,6 +9,8 @@ from scene import FULL, Scene
 
 from helpers import WORKER, answers, free_port, wait_until
 
+pytestmark = pytest.mark.long
+
 ORDERS = list(permutations(["redis", "server", "worker", "dashboard"]))
 SOME = [
     ("dashboard", "worker", "server", "redis"),

@@ -3,6 +3,7 @@
 import time
 from functools import partial
 
+import pytest
 from scene import TRUTH, Scene, Worker, both_kinds, horse_of, runs_still
 from victims import ENDS, OVERDUE
 
@@ -10,7 +11,7 @@ from helpers import below, wait_until
 from launchpad.queue import schemas
 from launchpad.worker.worker import CLEAN_UP_SECONDS
 
-pytestmark = both_kinds
+pytestmark = [both_kinds, pytest.mark.long]
 KILLED, ENDED = "Its process was killed (out of memory?).", "Its process ended without a result."
 CAUSES = {
     "kill -9": KILLED,

@@ -100,6 +100,7 @@ def look(page: Page, url: str, expected: str) -> None:
     assert page.locator("img[src=x], [onerror], [onload]").count() == 0, url
 
 
+@pytest.mark.long
 def test_hostile_functions_arguments_results_logs_and_errors_are_shown_as_text(
     page: Page, urls: tuple[str, str], manager: JobManager
 ) -> None:
@@ -166,6 +167,7 @@ ODD: list[Any] = [
 ]
 
 
+@pytest.mark.long
 def test_no_page_of_the_dashboard_is_blank_whatever_a_job_is(
     page: Page, urls: tuple[str, str], manager: JobManager, redis: Redis
 ) -> None:

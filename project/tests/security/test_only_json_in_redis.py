@@ -149,6 +149,7 @@ def test_every_action_leaves_pickles_alone(manager: JobManager, redis: Redis, ap
                 assert answer.status_code < 500, (path, field, answer.text)
 
 
+@pytest.mark.long
 def test_a_pickle_in_each_key_is_left_alone(
     manager: JobManager, redis: Redis, apps: list[Flask], redis_url: str, files_url: str, bomb: Bomb
 ) -> None:

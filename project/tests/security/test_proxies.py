@@ -63,6 +63,7 @@ def test_a_proxy_that_passes_the_host_on_needs_no_trust_for_writes(settings: Set
         assert (answer.status_code, answer.headers["Location"][:6]) == (303, "/jobs/")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("proxies", ["0", "1"])
 @pytest.mark.parametrize("name", ["server", "dashboard"])
 def test_gunicorn_hands_the_headers_over_and_believes_none_itself(redis_url: str, proxies: str, name: str) -> None:
