@@ -104,19 +104,19 @@ class _Forker:
 
     def __init__(self, connection: Connection, make_job: Callable[[dict[str, Any]], Any], is_loaded: bool):
         self._connection, self._make_job, self._is_loaded = connection, make_job, is_loaded
-        self.outcome = Outcome()
+        self._own_outcome = self._outcome = Outcome()  # of the run: that of a warm process is another
         self._pid = 0
         self._folder = Path("none")
         self._processes: dict[str, WarmProcess] = {}
         self._warm: WarmProcess | None = None  # the one that runs the job, if one does
         self._usage = processes.Usage()
         self._memory = MemoryWatch()
-        self._wakeup, writing = os.pipe()
-        os.set_blocking(writing, False)
+        self._wakeup, self._waking = os.pipe()
+        os.set_blocking(self._waking, False)
         self._is_orphan = False
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGHUP, self._note_that_the_worker_has_gone)
-        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._waking, warn_on_full_buffer=False)
 
     def serve(self) -> None:
         """Follow what the worker asks for, until it has gone."""
@@ -179,20 +179,28 @@ class _Forker:
         self._connection.send(Started(self._pid))
 
     def _fork(self, job: Any) -> None:
-        self.outcome.clear()
+        self._outcome = self._own_outcome
+        self._outcome.clear()
         template = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
-            self._connection.close()
-            os.close(self._wakeup)
-            be_job_process(template, job, self._folder, self.outcome)
+            self._close()
+            be_job_process(template, job, self._folder, self._outcome)
+
+    def _close(self) -> None:
+        """Let go of what is the template's only, in a process that was forked."""
+        signal.set_wakeup_fd(-1)
+        for fd in (self._wakeup, self._waking):
+            os.close(fd)
+        for connection in (self._connection, *(process.connection for process in self._processes.values())):
+            connection.close()
 
     def _hand(self, function: str, state: dict[str, Any]) -> None:
         if function not in self._processes:
             self._processes[function] = process = WarmProcess()
-            process.start(os.getpid(), self._make_job)
+            process.start(os.getpid(), self._make_job, self._close)
         self._warm = self._processes[function]
-        self._pid = self._warm.pid
+        self._pid, self._outcome = self._warm.pid, self._warm.outcome
         self._warm.hand(state, self._folder)
 
     def _reap(self) -> None:
@@ -200,8 +208,7 @@ class _Forker:
             self._processes = {name: kept for name, kept in self._processes.items() if kept.pid != pid}
             self._usage.add(used)
             if pid == self._pid:
-                outcome = (self._warm or self).outcome.read()
-                self._end(Ended(status, outcome, self._usage, self._memory.end(status)))
+                self._end(Ended(status, self._outcome.read(), self._usage, self._memory.end(status)))
 
     def _end_warm_run(self, process: WarmProcess) -> None:
         """End a run whose process is kept: it has told what it used."""
@@ -210,7 +217,7 @@ class _Forker:
         except EOFError:  # it has ended: that is seen by itself
             self._warm = None
             return
-        self._end(Ended(0, process.outcome.read(), self._usage))
+        self._end(Ended(0, self._outcome.read(), self._usage))
 
     def _end(self, ended: Ended) -> None:
         self._pid, self._warm = 0, None

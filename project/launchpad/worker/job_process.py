@@ -84,7 +84,6 @@ def set_up(template: int) -> None:
     """Make the process look as one that was started by itself, and end it with the template."""
     os.setpgid(0, 0)
     end_with_parent(template)
-    signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _interrupt)

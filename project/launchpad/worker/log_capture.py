@@ -21,7 +21,11 @@ from launchpad.worker.processes import has_children
 
 FLUSH_SECONDS = 1.0  # that a function that has returned waits for its log to be written
 
+_TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
 _container: TextIOWrapper | None = None  # its stdout, while that of this process is the log's
+_streams: dict[str, TextIOWrapper] = {}  # those of this process then, by their names in `sys`
+_sink = -1  # the pipe that they write to
+_handlers = 0  # how many handlers of logging there are when a run begins
 
 
 @contextmanager
@@ -52,30 +56,47 @@ def has_company() -> bool:
 
 def _redirect(sink: int) -> None:
     """Let the stdout and stderr of everybody in this process be the log's; what RQ logs is the container's only."""
-    global _container
-    if _container is None:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, TextIOWrapper):
-                # By lines, even with PYTHONUNBUFFERED: a killed job has lost none, and threads do not cut each other's.
-                stream.reconfigure(
-                    encoding="utf-8", errors="backslashreplace", line_buffering=True, write_through=False
-                )
-        _container = open(os.dup(1), "w", buffering=1)  # noqa: SIM115 - as long as the process lives
-        for handler in logging.getLogger("rq.worker").handlers:
-            if isinstance(handler, logging.StreamHandler):
-                handler.setStream(_container)
+    global _container, _sink
+    is_first = _container is None
+    if is_first:
+        _sink, _container = sink, open(os.dup(1), "w", buffering=1)  # noqa: SIM115 - as long as the process lives
+        _write_by_lines()
     for fd in (1, 2):
         os.dup2(sink, fd)
+    if is_first:
+        _open_streams()
+
+
+def _write_by_lines() -> None:
+    """Let the streams write each line at once, should some module have kept them; those of RQ go on as they are."""
+    for handler in logging.getLogger("rq.worker").handlers:
+        if isinstance(handler, logging.StreamHandler) and _container:
+            handler.setStream(_container)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(**_TEXT, line_buffering=True, write_through=False)
+
+
+def _open_streams() -> None:
+    """Open stdout and stderr anew: the others remember whether one could seek in what was their file.
+
+    They write by lines, so a killed job has lost none, and threads do not cut each other's.
+    """
+    for fd, name in ((1, "stdout"), (2, "stderr")):
+        _streams[name] = open(fd, "w", buffering=1, closefd=False, **_TEXT)  # noqa: SIM115 - as long as the process lives
+        setattr(sys, name, _streams[name])
 
 
 def _print_what_is_logged() -> None:
     """Print what is logged and warned of, with a mark for its level, unless the owner has set up where that goes."""
+    global _handlers
     root = logging.getLogger()
     if not root.handlers:
         root.addHandler(_handler())
         logging.captureWarnings(True)
         if root.level == logging.WARNING:  # the default means that nobody has set it
             root.setLevel(logging.INFO)
+    _handlers = len(root.handlers)
 
 
 @cache
@@ -97,6 +118,19 @@ def let_functions_configure() -> None:
         original(**options)
 
     logging.basicConfig = configure
+
+
+def is_intact() -> bool:
+    """Tell whether what this process prints and logs still is the log's; a run may have closed or replaced a stream."""
+    root = logging.getLogger()
+    try:
+        pipe = os.fstat(_sink)
+        goes_there = all(os.path.samestat(os.fstat(fd), pipe) for fd in (1, 2))
+    except OSError:
+        return False
+    is_open = all(getattr(sys, name) is stream and not stream.closed for name, stream in _streams.items())
+    logs_once = 0 < len(root.handlers) <= _handlers and root.manager.disable < logging.WARNING
+    return goes_there and is_open and logs_once
 
 
 class _Marked(logging.Formatter):
