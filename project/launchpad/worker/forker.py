@@ -15,9 +15,9 @@ from tempfile import mkdtemp
 from typing import Any, NoReturn
 
 from launchpad.functions.catalog import Function
-from launchpad.worker import application, processes
+from launchpad.worker import application, processes, runner
 from launchpad.worker.job_process import Outcome, be_job_process
-from launchpad.worker.log_capture import let_functions_configure
+from launchpad.worker.log_capture import let_functions_configure, set_up_logging
 from launchpad.worker.memory import MemoryWatch
 from launchpad.worker.messages import Ended, Loaded, Run, Signal, Started
 from launchpad.worker.signals import blocked_signals
@@ -56,6 +56,7 @@ def be_template(
         let_functions_configure()
         if load:
             connection.send(_load())
+        set_up_logging()
         gc.collect()
         gc.freeze()  # what is never looked at again stays shared with the processes of the jobs
         _Forker(connection, make_job, load).serve()
@@ -70,7 +71,7 @@ def _load() -> Loaded:
     error = ""
     started = time.time_ns()
     try:
-        application.application()
+        runner.load()
     except BaseException as failure:
         traceback.print_exc()
         error = one_line(failure)

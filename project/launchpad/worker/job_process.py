@@ -97,7 +97,7 @@ def set_up(template: int) -> None:
 def set_up_run(job: Any, folder: Path) -> None:
     """Tell the process which job it runs, and where its temporary files go."""
     os.environ |= {"RQ_JOB_ID": job.id, "TMPDIR": str(folder), "HOME": str(folder)}
-    tempfile.tempdir = None
+    tempfile.tempdir = str(folder)
     sys.argv = ["job"]
 
 

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache, wraps
+from functools import wraps
 from io import TextIOWrapper
 from typing import Any
 
@@ -38,7 +38,6 @@ def captured(job: Job) -> Iterator[None]:
     _redirect(pipe.sink)
     has_failed = True
     try:
-        _print_what_is_logged()
         yield
         has_failed = False
     finally:  # so the log is whole when the job has ended, unless a child goes on printing, or Redis is away
@@ -87,21 +86,35 @@ def _open_streams() -> None:
         setattr(sys, name, _streams[name])
 
 
-def _print_what_is_logged() -> None:
-    """Print what is logged and warned of, with a mark for its level, unless the owner has set up where that goes."""
+def set_up_logging() -> None:
+    """Print what is logged and warned of, with a mark for its level, unless the owner has set up where that goes.
+
+    Call it when the functions are loaded, in the template: in the process of each job it would take long.
+    """
     global _handlers
     root = logging.getLogger()
     if not root.handlers:
-        root.addHandler(_handler())
+        root.addHandler(HANDLER)
         logging.captureWarnings(True)
         if root.level == logging.WARNING:  # the default means that nobody has set it
             root.setLevel(logging.INFO)
     _handlers = len(root.handlers)
 
 
-@cache
-def _handler() -> logging.Handler:
-    handler = logging.StreamHandler(sys.stdout)
+class _Handler(logging.StreamHandler[Any]):
+    """Writes to what stdout is at the moment."""
+
+    @property
+    def stream(self) -> Any:
+        return sys.stdout
+
+    @stream.setter
+    def stream(self, value: Any) -> None:
+        pass
+
+
+def _make_handler() -> logging.Handler:
+    handler = _Handler()
     handler.setFormatter(_Marked())
     handler.addFilter(lambda record: not record.name.startswith("rq."))
     return handler
@@ -113,7 +126,7 @@ def let_functions_configure() -> None:
 
     @wraps(original)
     def configure(**options: Any) -> None:
-        logging.getLogger().removeHandler(_handler())
+        logging.getLogger().removeHandler(HANDLER)
         logging.captureWarnings(False)
         original(**options)
 
@@ -137,6 +150,9 @@ class _Marked(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         mark = f"{MARK}{min(max(record.levelno // 10, 1), 5)}"
         return "\n".join(mark + line for line in re.split(r"\r?\n|\r", super().format(record).rstrip("\n")))
+
+
+HANDLER = _make_handler()
 
 
 def _flush() -> None:

@@ -8,7 +8,7 @@ import select
 import socket
 import termios
 import time
-from tempfile import TemporaryFile
+from tempfile import mkstemp
 from typing import NamedTuple
 
 from rq.job import Job
@@ -97,17 +97,27 @@ def begin(job: Job) -> LogPipe | None:
     if _collector is None:
         return None
     if _pipe is None:
-        with TemporaryFile() as file:
-            file.truncate(mmap.PAGESIZE)
-            source, sink = os.pipe()
-            kept, ending = os.pipe()
-            socket.send_fds(_collector, [str(os.getpid()).encode()], [file.fileno(), source, ending])
-            _pipe = LogPipe(Page(file.fileno()), sink, kept)
-        os.close(source)
-        os.close(ending)
+        file = _shared_memory()
+        source, sink = os.pipe()
+        kept, ending = os.pipe()
+        socket.send_fds(_collector, [str(os.getpid()).encode()], [file, source, ending])
+        _pipe = LogPipe(Page(file), sink, kept)
+        for fd in (file, source, ending):
+            os.close(fd)
         _collector.close()  # no child of a job shall have it: the collector is to see when the worker ends
     _pipe.page.begin(job.id, job.meta["attempt"])
     return _pipe
+
+
+def _shared_memory() -> int:
+    """Open a file of a page, which is in memory where there is such a thing."""
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("log")
+    else:
+        file, path = mkstemp()
+        os.unlink(path)
+    os.truncate(file, mmap.PAGESIZE)
+    return file
 
 
 def is_behind() -> bool:

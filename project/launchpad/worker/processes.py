@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 IS_LINUX = sys.platform == "linux"
+LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of prctl(2)
 SWEEP_SECONDS = 5.0  # for which what is left of a job is looked for and killed
 
@@ -23,13 +24,13 @@ SWEEP_SECONDS = 5.0  # for which what is left of a job is looked for and killed
 def adopt_orphans() -> None:
     """Become the parent of each descendant whose own parent ends."""
     if IS_LINUX:
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+        LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
     """Let the kernel send this process a signal when its parent ends; leave at once if it has already."""
     if IS_LINUX:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+        LIBC.prctl(PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:
             os._exit(1)
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cache
 from typing import Any
 
 from rq import get_current_job
 
 from launchpad.functions import files, progress
 from launchpad.functions.results import result_of
-from launchpad.settings import Settings
 from launchpad.storage import Store
 from launchpad.worker import log_capture as log
 from launchpad.worker.application import application, functions
@@ -32,7 +30,7 @@ def run(module: str, function: str, arguments: dict[str, Any]) -> dict[str, Any]
     with log.captured(job), ExitStack() as opened:
         progress.report_to(job)
         try:
-            store = _store()
+            store = Store(application().extensions["launchpad"].settings.files_url)
             files.save_to(store, job.id)
             return _call(
                 module, function, arguments, lambda *file: opened.enter_context(files.take(store, job.id, *file))
@@ -44,9 +42,13 @@ def run(module: str, function: str, arguments: dict[str, Any]) -> dict[str, Any]
             progress.save()  # of bars that nobody has closed
 
 
-@cache
-def _store() -> Store:
-    return Store(Settings.from_environ().files_url)
+def load() -> None:
+    """Load the functions, in the template: no process of a job has to, then.
+
+    Raises:
+        RuntimeError: the app, which has them, cannot be made.
+    """
+    application()
 
 
 def _call(module: str, function: str, arguments: dict[str, Any], take: Callable[[str, Any], Any]) -> dict[str, Any]:
