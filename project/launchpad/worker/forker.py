@@ -11,13 +11,13 @@ import traceback
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir
 from typing import Any, NoReturn
 
 from launchpad.functions.catalog import Function
 from launchpad.worker import application, processes, runner
-from launchpad.worker.job_process import Outcome, be_job_process
-from launchpad.worker.log_capture import let_functions_configure, set_up_logging
+from launchpad.worker.job_process import JobProcess, MakeJob
+from launchpad.worker.log_capture import let_functions_configure, set_up_logging, set_up_streams
 from launchpad.worker.memory import MemoryWatch
 from launchpad.worker.messages import Ended, Loaded, Run, Signal, Started
 from launchpad.worker.signals import blocked_signals
@@ -53,6 +53,7 @@ def be_template(
         detach()
         processes.adopt_orphans()
         processes.end_with_parent(worker, signal.SIGHUP)
+        set_up_streams()
         let_functions_configure()
         if load:
             connection.send(_load())
@@ -103,13 +104,12 @@ def one_line(error: BaseException) -> str:
 class _Forker:
     """What the template does: one job at a time."""
 
-    def __init__(self, connection: Connection, make_job: Callable[[dict[str, Any]], Any], is_loaded: bool):
+    def __init__(self, connection: Connection, make_job: MakeJob, is_loaded: bool):
         self._connection, self._make_job, self._is_loaded = connection, make_job, is_loaded
-        self._own_outcome = self._outcome = Outcome()  # of the run: that of a warm process is another
-        self._pid = 0
-        self._folder = Path("none")
-        self._processes: dict[str, WarmProcess] = {}
-        self._warm: WarmProcess | None = None  # the one that runs the job, if one does
+        self._next: JobProcess | None = None  # which is ready for a job of its own
+        self._kept: dict[str, JobProcess] = {}  # by the function that they are kept for
+        self._running: JobProcess | None = None
+        self._folder = ""
         self._usage = processes.Usage()
         self._memory = MemoryWatch()
         self._wakeup, self._waking = os.pipe()
@@ -121,119 +121,120 @@ class _Forker:
 
     def serve(self) -> None:
         """Follow what the worker asks for, until it has gone."""
+        self._fork_next()
         while not self._is_orphan:
             waiting: list[Any] = [self._connection, self._wakeup]
-            if self._warm:
-                waiting.append(self._warm.connection)
-            ready = wait(waiting, MEMORY_SECONDS if self._pid and self._memory.limit else None)
-            if self._pid and self._memory.is_over(self._processes_of_run()):
-                self._kill()
+            if self._running and self._running.is_kept:
+                waiting.append(self._running.connection)
+            ready = wait(waiting, MEMORY_SECONDS if self._running and self._memory.limit else None)
+            if self._running and self._memory.is_over(self._processes_of_run()):
+                self._kill(self._running)
             if self._wakeup in ready:
                 os.read(self._wakeup, 1024)
                 self._reap()
-            if self._warm and self._warm.connection in ready:
-                self._end_warm_run(self._warm)
+            if self._running and self._running.connection in ready:
+                self._end_of_kept(self._running)
             if self._connection in ready:
                 try:
                     self._follow(self._connection.recv())
                 except (EOFError, OSError):
                     break
-        for pid in (self._pid, *self._kept()):
-            if pid:
-                processes.kill_group(pid)
+        for process in (self._running, *self._idle()):
+            if process:
+                self._kill(process)
         processes.kill_descendants(self._usage, set())
         self._remove_folder()
 
     def _note_that_the_worker_has_gone(self, *_: object) -> None:
         self._is_orphan = True
 
-    def _kept(self) -> set[int]:
-        """Return the processes that are kept for a next run."""
-        return {process.pid for process in self._processes.values() if process.pid != self._pid}
+    def _idle(self) -> list[JobProcess]:
+        """Return the processes that wait for a job."""
+        ready = [*self._kept.values(), *([self._next] if self._next else [])]
+        return [process for process in ready if process is not self._running]
+
+    def _spared(self) -> set[int]:
+        return {process.pid for process in self._idle()}
+
+    def _processes_of_run(self) -> list[int]:
+        return processes.descendants(os.getpid(), self._spared())
+
+    def _kill(self, process: JobProcess) -> None:
+        processes.kill_group(process.pid)
+        processes.kill(process.pid)
 
     def _follow(self, message: Run | Signal) -> None:
         if isinstance(message, Run):
             self._start(message)
-        elif self._pid and message.number == signal.SIGKILL:
-            self._kill()
-        elif self._pid:
-            processes.kill(self._pid, message.number)
-
-    def _kill(self) -> None:
-        processes.kill_group(self._pid)
-        processes.kill(self._pid)
-
-    def _processes_of_run(self) -> list[int]:
-        return processes.descendants(os.getpid(), self._kept())
+        elif self._running and message.number == signal.SIGKILL:
+            self._kill(self._running)
+        elif self._running:
+            processes.kill(self._running.pid, message.number)
 
     def _start(self, run: Run) -> None:
         self._usage = processes.Usage()
-        self._folder = Path(mkdtemp(prefix="job-"))
-        job = self._make_job(run.state)
-        function = _function_of(job) if self._is_loaded else None
+        self._folder = os.path.join(gettempdir(), f"job-{run.id}")
+        os.mkdir(self._folder, 0o700)
+        function = application.functions().get(run.function) if self._is_loaded else None
         self._memory.begin(function.memory if function else None)
+        self._running = self._take(function)
+        self._running.hand(run.state, self._folder)
+        self._connection.send(Started(self._running.pid))
+
+    def _take(self, function: Function | None) -> JobProcess:
+        """Return the process for a run of a function."""
+        if function and function.warm:
+            if function.name not in self._kept:
+                self._kept[function.name] = self._fork(WarmProcess())
+            return self._kept[function.name]
+        taken, self._next = self._next or self._fork(JobProcess()), None
+        return taken
+
+    def _fork(self, process: JobProcess) -> JobProcess:
         with blocked_signals():
-            if function and function.warm:
-                self._hand(function.name, run.state)
-            else:
-                self._fork(job)
-        self._connection.send(Started(self._pid))
+            process.start(os.getpid(), self._make_job, self._detach)
+        return process
 
-    def _fork(self, job: Any) -> None:
-        self._outcome = self._own_outcome
-        self._outcome.clear()
-        template = os.getpid()
-        self._pid = os.fork()
-        if self._pid == 0:
-            self._close()
-            be_job_process(template, job, self._folder, self._outcome)
+    def _fork_next(self) -> None:
+        self._next = self._next or self._fork(JobProcess())
 
-    def _close(self) -> None:
+    def _detach(self) -> None:
         """Let go of what is the template's only, in a process that was forked."""
         signal.set_wakeup_fd(-1)
         for fd in (self._wakeup, self._waking):
             os.close(fd)
-        for connection in (self._connection, *(process.connection for process in self._processes.values())):
+        for connection in (self._connection, *(process.connection for process in self._idle())):
             connection.close()
-
-    def _hand(self, function: str, state: dict[str, Any]) -> None:
-        if function not in self._processes:
-            self._processes[function] = process = WarmProcess()
-            process.start(os.getpid(), self._make_job, self._close)
-        self._warm = self._processes[function]
-        self._pid, self._outcome = self._warm.pid, self._warm.outcome
-        self._warm.hand(state, self._folder)
 
     def _reap(self) -> None:
         for pid, status, used in processes.reap():
-            self._processes = {name: kept for name, kept in self._processes.items() if kept.pid != pid}
             self._usage.add(used)
-            if pid == self._pid:
-                self._end(Ended(status, self._outcome.read(), self._usage, self._memory.end(status)))
+            self._kept = {name: kept for name, kept in self._kept.items() if kept.pid != pid}
+            if self._next and self._next.pid == pid:
+                self._next = None
+            if self._running and self._running.pid == pid:
+                self._end(Ended(status, self._running.outcome.read(), self._usage, self._memory.end(status)))
 
-    def _end_warm_run(self, process: WarmProcess) -> None:
+    def _end_of_kept(self, process: JobProcess) -> None:
         """End a run whose process is kept: it has told what it used."""
         try:
             self._usage = process.connection.recv()
-        except EOFError:  # it has ended: that is seen by itself
-            self._warm = None
+        except (EOFError, OSError):  # it has ended, which is seen in a moment
+            process.is_kept = False
             return
-        self._end(Ended(0, self._outcome.read(), self._usage))
+        self._end(Ended(0, process.outcome.read(), self._usage))
 
     def _end(self, ended: Ended) -> None:
-        self._pid, self._warm = 0, None
-        if not processes.kill_descendants(self._usage, self._kept()):
+        """Tell the worker that a run has ended, when nothing of it is left; then there is time for the next process."""
+        self._running = None
+        if not processes.kill_descendants(self._usage, self._spared()):
             print("Processes that a job has started could not be ended.", file=sys.stderr)
         self._remove_folder()
         self._connection.send(ended)
+        self._fork_next()
 
     def _remove_folder(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _function_of(job: Any) -> Function | None:
-    """Return the function of a job; where there is none, its process says what is wrong."""
-    try:
-        return application.functions().get(job.args[1])
-    except Exception:  # the job's data may hold anything
-        return None
+        try:
+            os.rmdir(self._folder)  # most are empty
+        except OSError:
+            shutil.rmtree(self._folder, ignore_errors=True)

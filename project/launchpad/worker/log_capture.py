@@ -16,15 +16,13 @@ from typing import Any
 
 from rq.job import Job
 
-from launchpad.worker.log_pipe import MARK, begin
+from launchpad.worker.log_pipe import MARK, begin, open_pipe
 from launchpad.worker.processes import has_children
 
 FLUSH_SECONDS = 1.0  # that a function that has returned waits for its log to be written
 
 _TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
-_container: TextIOWrapper | None = None  # its stdout, while that of this process is the log's
-_streams: dict[str, TextIOWrapper] = {}  # those of this process then, by their names in `sys`
-_sink = -1  # the pipe that they write to
+_streams: dict[str, TextIOWrapper] = {}  # by their names in `sys`
 _handlers = 0  # how many handlers of logging there are when a run begins
 
 
@@ -35,7 +33,7 @@ def captured(job: Job) -> Iterator[None]:
     if pipe is None:
         yield
         return
-    _redirect(pipe.sink)
+    capture()
     has_failed = True
     try:
         yield
@@ -53,37 +51,41 @@ def has_company() -> bool:
     return has_children()
 
 
-def _redirect(sink: int) -> None:
-    """Let the stdout and stderr of everybody in this process be the log's; what RQ logs is the container's only."""
-    global _container, _sink
-    is_first = _container is None
-    if is_first:
-        _sink, _container = sink, open(os.dup(1), "w", buffering=1)  # noqa: SIM115 - as long as the process lives
-        _write_by_lines()
-    for fd in (1, 2):
-        os.dup2(sink, fd)
-    if is_first:
-        _open_streams()
+def set_up_streams() -> None:
+    """Open stdout and stderr as the processes of jobs have them; call it in the template, which saves them the time.
 
-
-def _write_by_lines() -> None:
-    """Let the streams write each line at once, should some module have kept them; those of RQ go on as they are."""
+    They write by lines, so a killed job has lost none, and threads do not cut each other's. What RQ logs stays the
+    container's.
+    """
+    container = open(os.dup(1), "w", buffering=1)  # noqa: SIM115 - as long as the process lives
     for handler in logging.getLogger("rq.worker").handlers:
-        if isinstance(handler, logging.StreamHandler) and _container:
-            handler.setStream(_container)
-    for stream in (sys.stdout, sys.stderr):
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(container)
+    for stream in (sys.stdout, sys.stderr):  # some module may have kept them
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(**_TEXT, line_buffering=True, write_through=False)
-
-
-def _open_streams() -> None:
-    """Open stdout and stderr anew: the others remember whether one could seek in what was their file.
-
-    They write by lines, so a killed job has lost none, and threads do not cut each other's.
-    """
     for fd, name in ((1, "stdout"), (2, "stderr")):
-        _streams[name] = open(fd, "w", buffering=1, closefd=False, **_TEXT)  # noqa: SIM115 - as long as the process lives
+        with _pipe_at(fd):
+            _streams[name] = open(fd, "w", buffering=1, closefd=False, **_TEXT)  # noqa: SIM115 - as above
         setattr(sys, name, _streams[name])
+
+
+@contextmanager
+def _pipe_at(fd: int) -> Iterator[None]:
+    """Let a file be a pipe meanwhile: a stream remembers whether one can seek in its file."""
+    before, (source, sink) = os.dup(fd), os.pipe()
+    os.dup2(sink, fd)
+    yield
+    os.dup2(before, fd)
+    for each in (before, source, sink):
+        os.close(each)
+
+
+def capture() -> None:
+    """Let the stdout and stderr of everybody in this process be the log's, before there is a job."""
+    if (pipe := open_pipe()) is not None:
+        for fd in (1, 2):
+            os.dup2(pipe.sink, fd)
 
 
 def set_up_logging() -> None:
@@ -135,10 +137,9 @@ def let_functions_configure() -> None:
 
 def is_intact() -> bool:
     """Tell whether what this process prints and logs still is the log's; a run may have closed or replaced a stream."""
-    root = logging.getLogger()
+    root, pipe = logging.getLogger(), open_pipe()
     try:
-        pipe = os.fstat(_sink)
-        goes_there = all(os.path.samestat(os.fstat(fd), pipe) for fd in (1, 2))
+        goes_there = pipe is None or all(os.path.sameopenfile(fd, pipe.sink) for fd in (1, 2))
     except OSError:
         return False
     is_open = all(getattr(sys, name) is stream and not stream.closed for name, stream in _streams.items())

@@ -60,7 +60,12 @@ class Page:
         return bool(self._memory[0])
 
     def job(self) -> tuple[str, int, float, bytes]:
-        """Tell its id, which attempt it is, when that began, and what comes last: nobody who prints can guess it."""
+        """Tell its id, which attempt it is, when that began, and what comes last: nobody who prints can guess it.
+
+        If there was none yet, all of it is empty.
+        """
+        if not any(self._memory[2:4]):
+            return "", 0, 0.0, b""
         id, attempt, began, secret = json.loads(self._memory[4 : 4 + int.from_bytes(self._memory[2:4])])
         return id, attempt, began, f"{MARK}0{secret}".encode()
 
@@ -91,12 +96,10 @@ class LogPipe(NamedTuple):
         return any(waiting) or self.page.was_heard()  # in this order: what does not wait was heard
 
 
-def begin(job: Job) -> LogPipe | None:
-    """Begin the log of a job, in its process; outside a worker of ours there is nobody to take it."""
+def open_pipe() -> LogPipe | None:
+    """Open the way of this process; outside a worker of ours there is nobody at its end."""
     global _pipe
-    if _collector is None:
-        return None
-    if _pipe is None:
+    if _pipe is None and _collector is not None:
         file = _shared_memory()
         source, sink = os.pipe()
         kept, ending = os.pipe()
@@ -105,8 +108,15 @@ def begin(job: Job) -> LogPipe | None:
         for fd in (file, source, ending):
             os.close(fd)
         _collector.close()  # no child of a job shall have it: the collector is to see when the worker ends
-    _pipe.page.begin(job.id, job.meta["attempt"])
     return _pipe
+
+
+def begin(job: Job) -> LogPipe | None:
+    """Begin the log of a job, in its process."""
+    pipe = open_pipe()
+    if pipe is not None:
+        pipe.page.begin(job.id, job.meta["attempt"])
+    return pipe
 
 
 def _shared_memory() -> int:

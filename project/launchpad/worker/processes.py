@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 IS_LINUX = sys.platform == "linux"
@@ -89,9 +88,9 @@ def descendants(pid: int, spared: set[int]) -> list[int]:
 def _children(pid: int) -> list[int]:
     children: list[int] = []
     with suppress(OSError):  # it has ended
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            with suppress(OSError):
-                children += map(int, (task / "children").read_text().split())
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError), open(f"/proc/{pid}/task/{task}/children") as file:
+                children += map(int, file.read().split())
     return children
 
 

@@ -10,12 +10,11 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from multiprocessing.connection import Connection, Pipe
-from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, Self
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple, Self
 
-from launchpad.worker import job_process, processes
+from launchpad.worker import processes
+from launchpad.worker.job_process import JobProcess, MakeJob, run
 from launchpad.worker.log_capture import is_intact
 from launchpad.worker.log_pipe import is_behind
 from launchpad.worker.processes import Usage
@@ -25,59 +24,24 @@ LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startsw
 MAX_GROWTH_BYTES = 512 * 1024**2  # of memory, since its first job ended
 
 
-class WarmProcess:
-    """A process that is kept, as the template sees it."""
+class WarmProcess(JobProcess):
+    """A process that runs many jobs of one function."""
 
-    def __init__(self) -> None:
-        self.outcome = job_process.Outcome()
-        self.connection, self._theirs = Pipe()
-        self.pid = 0
+    is_kept = True
 
-    def start(self, template: int, make_job: Callable[[dict[str, Any]], Any], detach: Callable[[], None]) -> None:
-        """Fork it; returns in the template only.
-
-        Args:
-            template: the process id of the template.
-            make_job: makes RQ's job of its state.
-            detach: lets go of what is the template's, in the process; among that is the template's end of this one.
-        """
-        self.pid = os.fork()
-        if self.pid == 0:
-            detach()
-            _be_warm_process(template, self._theirs, self.outcome, make_job)
-        self._theirs.close()
-
-    def hand(self, state: dict[str, Any], folder: Path) -> None:
-        """Have it run the job with this state; if it has just died, that is seen as its end."""
-        self.outcome.clear()
-        try:
-            self.connection.send((state, folder))
-        except OSError:
-            processes.kill(self.pid)
-
-
-def _be_warm_process(
-    template: int, connection: Connection, outcome: job_process.Outcome, make_job: Callable[[dict[str, Any]], Any]
-) -> NoReturn:
-    try:
-        job_process.set_up(template)
+    def serve(self, connection: Connection, make_job: MakeJob) -> None:
+        """Run jobs, and tell what each has used, until one has left something."""
         limit = None
         for _ in range(MAX_JOBS):
             state, folder = connection.recv()
-            job = make_job(state)
-            job_process.set_up_run(job, folder)
             before, used = _State.now(), _usage()
-            found = job_process.run(job)
-            outcome.write(found)
+            outcome = run(make_job, state, folder)
+            self.outcome.write(outcome)
             limit = limit or _usage().max_memory_bytes + MAX_GROWTH_BYTES
-            is_clean = "error" not in found and is_intact() and not is_behind() and _State.now() == before
+            is_clean = "error" not in outcome and is_intact() and not is_behind() and _State.now() == before
             if not is_clean or _usage().max_memory_bytes > limit:
                 break
             connection.send(_since(used))
-    except EOFError:
-        pass
-    finally:
-        os._exit(0)
 
 
 class _State(NamedTuple):

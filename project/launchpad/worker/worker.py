@@ -201,7 +201,9 @@ class Worker(RQWorker):
         blank = vars(self._blank)
         state = {name: value for name, value in vars(job).items() if value is not blank.get(name)}
         self._is_marked = False
-        ended, ending = self._supervisor.run(Run(state), job.timeout or -1, lambda: self._tick(job))
+        ended, ending = self._supervisor.run(
+            Run(self._run.id, _function_of(job), state), job.timeout or -1, lambda: self._tick(job)
+        )
         self._record(job, queue, ended, ending)
         self.executions.clear()
         self.set_state(WorkerStatus.IDLE)
@@ -318,6 +320,14 @@ class Worker(RQWorker):
         """Tell whether nobody has recorded the end of this run: that would have removed it."""
         key = execution.job.started_job_registry.key
         return self.connection.zscore(key, execution.composite_key) is not None
+
+
+def _function_of(job: Job) -> str:
+    """Return the name of a job's function; where it cannot be read, the process of the job says what is wrong."""
+    try:
+        return str(job.args[1])
+    except Exception:  # whatever somebody has written there
+        return ""
 
 
 def why(job: Job, ended: Ended, ending: Ending) -> str:
