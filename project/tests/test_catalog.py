@@ -16,7 +16,6 @@ from pydantic import Field
 import jobs
 from launchpad.functions.catalog import Function, InvalidArguments, collect, job
 
-
 HERE = r"^test_catalog.py, line \d+: "
 
 

