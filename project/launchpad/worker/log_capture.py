@@ -16,7 +16,7 @@ from typing import Any
 
 from rq.job import Job
 
-from launchpad.worker.log_pipe import MARK, begin
+from launchpad.worker.log_pipe import MARK, LogPipe, begin
 from launchpad.worker.processes import has_children
 
 FLUSH_SECONDS = 1.0  # that a function that has returned waits for its log to be written
@@ -27,11 +27,10 @@ _container: TextIOWrapper | None = None  # its stdout, while that of this proces
 @contextmanager
 def captured(job: Job) -> Iterator[None]:
     """Write what this process and its children print into the log of the job that it runs."""
-    pipe = begin(job)
+    pipe = redirected(job)
     if pipe is None:
         yield
         return
-    _redirect(pipe.sink)
     has_failed = True
     try:
         _print_what_is_logged()
@@ -41,6 +40,14 @@ def captured(job: Job) -> Iterator[None]:
         _flush()
         with suppress(OSError):  # the function may have closed all that there is
             pipe.end(FLUSH_SECONDS, not has_company(), has_failed)
+
+
+def redirected(job: Job) -> LogPipe | None:
+    """Let stdout and stderr be those of the job's log, which begins; outside a worker there is none."""
+    pipe = begin(job)
+    if pipe is not None:
+        _redirect(pipe.sink)
+    return pipe
 
 
 def has_company() -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from launchpad.worker import job_process, processes
+from launchpad.worker.log_capture import redirected
 from launchpad.worker.log_pipe import is_behind
 from launchpad.worker.processes import Usage
 
@@ -66,6 +67,7 @@ def _be_warm_process(
             state, folder = connection.recv()
             job = make_job(state)
             job_process.set_up_run(job, folder)
+            redirected(job)  # or the first run would be one that has changed its stdout
             before, used = _State.now(), _usage()
             found = job_process.run(job)
             outcome.write(found)
