@@ -212,6 +212,7 @@ def write_a_temporary_file(then: str) -> str:
 
 @job()
 def use_a_lot(then: str) -> None:
+    print(tempfile.gettempdir())
     kept.append(bytearray(100 * MB))
     child = "import time\nwhile time.process_time() < 0.3: pass"
     subprocess.run([sys.executable, "-S", "-c", child], check=True)
