@@ -139,8 +139,7 @@ MIRRORS = (
             "rq.worker.base.BaseWorker.get_current_job_id",
             "rq.command.handle_command",
         ),
-        "it makes jobs without the constructor, which is slow, and steps in between the parts of the loop, as do commands "
-        "and signals",
+        "it makes jobs without the slow constructor, and steps in where the loop, commands and signals do their work",
     ),
     Mirror(
         "launchpad.worker.job_process.run",
