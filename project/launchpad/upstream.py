@@ -49,6 +49,7 @@ OVERRIDES: dict[str, dict[str, str]] = {
         "__init__": "it remembers its worker, and ends with it",
         "start": "a signal is not lost on a process that was just forked",
         "_install_signal_handlers": "as start",
+        "request_stop": "its worker waits for its end, which may not come as long as it imports the functions",
         "should_reacquire_locks": "after 5 s, not 10 minutes: the holder may have been killed",
         "acquire_locks": "from a holder who has not renewed it, too; RQ waits for its last minute",
         "heartbeat": "as __init__",
