@@ -12,12 +12,12 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
 from types import ModuleType
-from typing import Any, TypeVar, get_args, get_type_hints, overload
+from typing import Any, TypeVar, get_type_hints, overload
 
 from croniter import croniter
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 
-from launchpad.functions.forms import Field, NoForm, field_of, read
+from launchpad.functions.forms import Field, NoForm, field_of, read, type_name
 from launchpad.functions.options import DAY, read_options
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -283,7 +283,7 @@ def _field(function: str, parameter: inspect.Parameter) -> Field:
         default = None if required else adapter.dump_python(adapter.validate_python(parameter.default), mode="json")
         return field_of(parameter.name, adapter.json_schema(), required, default)
     except (NoForm, PydanticUserError):
-        raise TypeError(f"{here} there is no form for {_name(parameter.annotation)}") from None
+        raise TypeError(f"{here} there is no form for {type_name(parameter.annotation)}") from None
     except ValidationError as error:
         raise TypeError(f"{here} the default is wrong: {error.errors()[0]['msg']}") from None
 
@@ -296,12 +296,6 @@ def _cron(function: str, cron: str, parameters: list[inspect.Parameter]) -> str:
         if parameter.default is parameter.empty:
             raise TypeError(f"{function}: parameter {parameter.name} needs a default, since cron launches it by itself")
     return cron
-
-
-def _name(annotation: Any) -> str:
-    """Write a type as its author did."""
-    annotation = getattr(annotation, "__origin__", annotation) if hasattr(annotation, "__metadata__") else annotation
-    return annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
 
 
 def _model(function: str, parameters: list[inspect.Parameter]) -> type[BaseModel]:

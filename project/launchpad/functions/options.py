@@ -51,4 +51,5 @@ def read_options(function: str, chosen: Mapping[str, Any]) -> Options:
         return Options.model_validate(chosen)
     except ValidationError as error:
         first = error.errors()[0]
-        raise TypeError(f"{function}: option {first['loc'][0]}: {first['msg']}") from None
+        said = first["msg"].removeprefix("Value error, ")
+        raise TypeError(f"{function}: option {first['loc'][0]}: {said}") from None

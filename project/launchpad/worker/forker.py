@@ -109,6 +109,7 @@ class _Forker:
         self._next: JobProcess | None = None  # which is ready for a job of its own
         self._kept: dict[str, JobProcess] = {}  # by the function that they are kept for
         self._running: JobProcess | None = None
+        self._is_signalled = False  # whether what runs was
         self._folder = ""
         self._usage = processes.Usage()
         self._memory = MemoryWatch()
@@ -160,19 +161,24 @@ class _Forker:
         return processes.descendants(os.getpid(), self._spared())
 
     def _kill(self, process: JobProcess) -> None:
+        self._is_signalled = True
         processes.kill_group(process.pid)
         processes.kill(process.pid)
 
     def _follow(self, message: Run | Signal) -> None:
         if isinstance(message, Run):
-            self._start(message)
+            try:
+                self._start(message)
+            except OSError:  # no space for its folder, or no memory for its process
+                self._end(Ended(0, {"error": traceback.format_exc()}, self._usage))
         elif self._running and message.number == signal.SIGKILL:
             self._kill(self._running)
         elif self._running:
+            self._is_signalled = True
             processes.kill(self._running.pid, message.number)
 
     def _start(self, run: Run) -> None:
-        self._usage = processes.Usage()
+        self._usage, self._is_signalled = processes.Usage(), False
         self._folder = os.path.join(gettempdir(), f"job-{run.id}")
         os.mkdir(self._folder, 0o700)
         function = application.functions().get(run.function) if self._is_loaded else None
@@ -209,7 +215,8 @@ class _Forker:
     def _reap(self) -> None:
         for pid, status, used in processes.reap():
             self._usage.add(used)
-            self._kept = {name: kept for name, kept in self._kept.items() if kept.pid != pid}
+            for name in [name for name, kept in self._kept.items() if kept.pid == pid]:
+                self._usage.cpu_seconds -= self._kept.pop(name).cpu_seconds
             if self._next and self._next.pid == pid:
                 self._next = None
             if self._running and self._running.pid == pid:
@@ -218,17 +225,27 @@ class _Forker:
     def _end_of_kept(self, process: JobProcess) -> None:
         """End a run whose process is kept: it has told what it used."""
         try:
-            self._usage = process.connection.recv()
-        except (EOFError, OSError):  # it has ended, which is seen in a moment
+            usage = process.connection.recv()
+        except (EOFError, OSError):  # it ends: that is seen by itself
             process.is_kept = False
             return
-        self._end(Ended(0, process.outcome.read(), self._usage))
+        if self._is_signalled:  # which may reach it in its next run only
+            self._kill(process)
+            process.is_kept = False
+            return
+        process.cpu_seconds += usage.cpu_seconds
+        self._usage = usage
+        self._end(Ended(0, process.outcome.read(), usage))
 
     def _end(self, ended: Ended) -> None:
         """Tell the worker that a run has ended, when nothing of it is left; then there is time for the next process."""
         self._running = None
         if not processes.kill_descendants(self._usage, self._spared()):
             print("Processes that a job has started could not be ended.", file=sys.stderr)
+        # One that has ended just now may have been waited for among what the job has left behind.
+        self._kept = {name: kept for name, kept in self._kept.items() if processes.is_child(kept.pid)}
+        if self._next and not processes.is_child(self._next.pid):
+            self._next = None
         self._remove_folder()
         self._connection.send(ended)
         self._fork_next()

@@ -71,6 +71,7 @@ class JobProcess:
         self.outcome = Outcome()
         self.connection, self._theirs = Pipe()
         self.pid = 0
+        self.cpu_seconds = 0.0  # of the runs that have ended, which the system counts with those of the last one
 
     def start(self, template: int, make_job: MakeJob, detach: Callable[[], None]) -> None:
         """Fork it; returns in the template only.

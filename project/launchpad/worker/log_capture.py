@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
@@ -17,7 +16,6 @@ from typing import Any
 from rq.job import Job
 
 from launchpad.worker.log_pipe import MARK, begin, open_pipe
-from launchpad.worker.processes import has_children
 
 FLUSH_SECONDS = 1.0  # that a function that has returned waits for its log to be written
 
@@ -38,17 +36,10 @@ def captured(job: Job) -> Iterator[None]:
     try:
         yield
         has_failed = False
-    finally:  # so the log is whole when the job has ended, unless a child goes on printing, or Redis is away
+    finally:  # so the log is whole when the job has ended, unless Redis is away; a child that goes on is to end, too
         _flush()
         with suppress(OSError):  # the function may have closed all that there is
-            pipe.end(FLUSH_SECONDS, not has_company(), has_failed)
-
-
-def has_company() -> bool:
-    """Tell whether this process has other threads or child processes, which may still work for the last job."""
-    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
-        return True
-    return has_children()
+            pipe.end(FLUSH_SECONDS, has_failed)
 
 
 def set_up_streams() -> None:

@@ -77,18 +77,13 @@ class LogPipe(NamedTuple):
     sink: int
     kept: int  # a byte comes when all of a log was written
 
-    def end(self, wait: float, is_over: bool, has_failed: bool) -> None:
-        """End the log of a job, and wait until it is written; that of a silent one is, since there is none.
-
-        Unless it `is_over`, there is more to come: the job has left children.
-        """
-        if is_over and not (has_failed or self._has_spoken()):
+    def end(self, wait: float, has_failed: bool) -> None:
+        """End the log of a job, and wait until it is written; that of a silent one is, since there is none."""
+        if not (has_failed or self._has_spoken()):
             self.page.end()
             return
-        if is_over:
-            os.write(self.sink, self.page.job()[-1])
-        is_kept = select.select([self.kept], [], [], wait)[0] and os.read(self.kept, 1)
-        if is_over and is_kept:
+        os.write(self.sink, self.page.job()[-1])
+        if select.select([self.kept], [], [], wait)[0] and os.read(self.kept, 1):
             self.page.end()
 
     def _has_spoken(self) -> bool:

@@ -64,6 +64,15 @@ def has_children() -> bool:
     return True
 
 
+def is_child(pid: int) -> bool:
+    """Tell whether this is a child that was not waited for yet."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
     """Send a signal to a process, if it is there."""
     with suppress(ProcessLookupError, PermissionError):

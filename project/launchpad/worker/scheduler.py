@@ -1,6 +1,7 @@
 """What happens without anybody asking: jobs that are due are queued, cron is kept, abandoned jobs are found."""
 
 import os
+import signal
 import time
 from contextlib import suppress
 from datetime import datetime
@@ -26,6 +27,8 @@ from launchpad.worker.signals import blocked_signals, unblock_signals
 SWEEP_SECONDS = 600  # from one sweep of the file store to the next
 CRON = "rq:launchpad:cron"  # function -> the Unix time that it is scheduled for
 
+STOP_SECONDS = 5  # that it may take to end
+
 
 class Scheduler(RQScheduler):
     """RQ's scheduler, a process beside each worker that looks around once a second.
@@ -47,6 +50,11 @@ class Scheduler(RQScheduler):
     def _install_signal_handlers(self) -> None:
         super()._install_signal_handlers()
         unblock_signals()
+
+    def request_stop(self, signum: Any = None, frame: Any = None) -> None:
+        """End soon; without having looked around, if the functions are still being imported."""
+        super().request_stop(signum, frame)
+        signal.alarm(STOP_SECONDS)
 
     @property
     def should_reacquire_locks(self) -> bool:

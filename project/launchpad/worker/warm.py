@@ -5,6 +5,7 @@ left in it: after a failure, a stop, a thread or a child that goes on, another w
 next run has a new one.
 """
 
+import itertools
 import os
 import resource
 import signal
@@ -32,15 +33,15 @@ class WarmProcess(JobProcess):
     def serve(self, connection: Connection, make_job: MakeJob) -> None:
         """Run jobs, and tell what each has used, until one has left something."""
         limit = None
-        for _ in range(MAX_JOBS):
+        for number in itertools.count(1):
             state, folder = connection.recv()
             before, used = _State.now(), _usage()
             outcome = run(make_job, state, folder)
             self.outcome.write(outcome)
             limit = limit or _usage().max_memory_bytes + MAX_GROWTH_BYTES
             is_clean = "error" not in outcome and is_intact() and not is_behind() and _State.now() == before
-            if not is_clean or _usage().max_memory_bytes > limit:
-                break
+            if not is_clean or number >= MAX_JOBS or _usage().max_memory_bytes > limit:
+                break  # before the template is told that it is kept, or it would be handed the next job
             connection.send(_since(used))
 
 
