@@ -104,7 +104,7 @@ def test_compose_hands_over_each_setting_that_its_containers_read() -> None:
     lines = re.findall(r"^ +([A-Z_]+):(?: |$)", (ROOT / "docker-compose.yml").read_text(), re.M)
     handed = set(lines)
     assert len(lines) == len(handed), "one of them stands there twice"
-    others = {"BIND_ADDRESS": "of Compose itself", "VALKEY_PORT": "of make run", "RELOAD_JOBS": "of development"}
+    others = {"BIND_ADDRESS": "of Compose itself", "WORKERS": "of Compose itself", "VALKEY_PORT": "of make run"}
     assert handed >= settings_read().keys() - others.keys()
     assert not handed & others.keys()
 
