@@ -51,6 +51,22 @@ class LocalSettings(Settings):
     workers: int = Field(default=1, ge=1, le=100)
 
 
+class Relay(Thread):
+    """Prints what a part writes, and remembers the last line of it."""
+
+    def __init__(self, name: str, colour: str, lines: IO[bytes] | None) -> None:
+        super().__init__(daemon=True)
+        self.part, self.colour, self.lines = name, colour, lines
+        self.last = ""
+
+    def run(self) -> None:
+        """Print line by line."""
+        for line in self.lines or ():
+            text = line.decode(errors="replace")
+            self.last = text.strip() or self.last
+            show(self.part, text, self.colour)
+
+
 class Parts:
     """The processes that make up the system, each in a session of its own: Ctrl-C reaches only local.py.
 
@@ -62,6 +78,7 @@ class Parts:
         self.environment = environment
         self.seconds = seconds  # that they have to end by themselves
         self.processes: dict[str, Popen[bytes]] = {}
+        self.relays: dict[str, Relay] = {}
         self.colours = get_colours()
 
     def start(self, name: str, program: str, *arguments: str, stdin: int = DEVNULL) -> None:
@@ -77,7 +94,8 @@ class Parts:
         )
         self.processes[name] = process
         show("system", f"{name} started (pid {process.pid})")
-        Thread(target=relay, args=(name, next(self.colours), process.stdout), daemon=True).start()
+        self.relays[name] = Relay(name, next(self.colours), process.stdout)
+        self.relays[name].start()
 
     def start_script(self, name: str, script: str, *arguments: str) -> None:
         """Start a command of our virtual environment."""
@@ -85,9 +103,13 @@ class Parts:
         self.start(name, sys.executable, str(Path(sys.executable).with_name(script)), *arguments)
 
     def ended(self) -> str:
-        """Say which process has ended; nothing, if none has."""
-        ended = [name for name, process in self.processes.items() if process.poll() is not None]
-        return f"{ended[0]} ended with status {self.processes[ended[0]].returncode}" if ended else ""
+        """Return the name of a process that has ended; nothing, if none has."""
+        return next((name for name, process in self.processes.items() if process.poll() is not None), "")
+
+    def last_words(self, name: str) -> str:
+        """Return the last line that a part wrote which has ended by itself: it says why; nothing if it was killed."""
+        self.relays[name].join(1)
+        return self.relays[name].last if self.processes[name].returncode > 0 else ""
 
     def others(self) -> list[Popen[bytes]]:
         """Return all but Valkey."""
@@ -114,14 +136,16 @@ def main() -> None:
     ours = {"PYTHONUNBUFFERED": "1", "TMPDIR": str(data), "FILES_URL": files_url}
     parts = Parts(os.environ | ours, ceil(settings.grace_seconds + settings.stop_seconds) + SPARE_SECONDS)
     show("system", f"files: FILES_URL={files_url}")
+    ended = ""
     try:
         start(parts, settings, data)
-        while not signals and not parts.ended():
+        while not (signals or (ended := parts.ended())):
             time.sleep(0.1)
-        show("system", f"{parts.ended() or 'stopping'} (a running job gets {settings.grace_seconds:g} s)")
+        why = f"{ended} ended with status {parts.processes[ended].returncode}" if ended else "stopping"
+        show("system", f"{why} (a running job gets {settings.grace_seconds:g} s)")
     finally:
         parts.stop(signals)
-    sys.exit(0 if signals else 1)
+    sys.exit(0 if signals else parts.last_words(ended) or 1)
 
 
 def check_ports(settings: LocalSettings) -> None:
@@ -174,12 +198,6 @@ def start_valkey(parts: Parts, port: int, data: Path) -> str:
     url = f"redis://127.0.0.1:{port}/0"
     show("system", f"valkey: REDIS_URL={url}")
     return url
-
-
-def relay(name: str, colour: str, lines: IO[bytes]) -> None:
-    """Print what a part writes."""
-    for line in lines:
-        show(name, line.decode(errors="replace"), colour)
 
 
 def show(name: str, text: str, colour: str | None = None) -> None:
