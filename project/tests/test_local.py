@@ -200,6 +200,27 @@ def test_when_one_part_ends_all_end_and_it_is_an_error(tmp_path: Path) -> None:
         assert "dashboard ended with status -9" in run.output.read_text()
 
 
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("import no_such_package\n", "there is no module no_such_package: name its package in requirements.in"),
+        (
+            "@job(timeout=0)\ndef run() -> None: ...\n",
+            "run: option timeout: Input should be greater than or equal to 1",
+        ),
+    ],
+)
+def test_a_mistake_in_the_functions_is_the_last_line(tmp_path: Path, code: str, line: str) -> None:
+    jobs = copy_project(tmp_path, "\n\n" + code) / "jobs.py"
+    number = jobs.read_text().count("\n") + 1 - code.count("\n")
+    command, settings = command_in(tmp_path), environment()
+    done = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"launchpad.Mistake: jobs.py, line {number}: {line}")
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" in done.stdout
+
+
 @pytest.mark.parametrize("name", PORTS)
 def test_a_port_in_use_is_named_in_one_line(tmp_path: Path, name: str) -> None:
     with create_server(("127.0.0.1", 0)) as other:

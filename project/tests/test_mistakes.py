@@ -36,8 +36,8 @@ MISTAKES = {
     ),
     "a default that does not fit": (
         "@job()\ndef run(number: int = 'one') -> None: ...\n",
-        "jobs.py, line 3: run: parameter number: the default is wrong: Input should be a valid integer, unable to parse "
-        "string as an integer",
+        "jobs.py, line 3: run: parameter number: the default is wrong: Input should be a valid integer, unable to "
+        "parse string as an integer",
     ),
     "a package that is missing": (
         "import no_such_package.parts\n",
@@ -127,7 +127,12 @@ STARTS = [
 ]
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
+# One for each way to find them; the others take a minute.
+QUICK = ("syntax", "a package that is missing", "a type without a form", "a decorator above")
+ALL = [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in MISTAKES]
+
+
+@pytest.mark.parametrize("mistake", ALL)
 def test_it_is_the_last_line_where_the_server_starts_below_the_traceback(project: Path, mistake: str) -> None:
     code, line = MISTAKES[mistake]
     (project / "jobs.py").write_text(HEAD + code)

@@ -192,7 +192,7 @@ def job(
             here = place_of(function) or place(frame.f_code.co_filename, frame.f_lineno)
             raise Mistake(f"{here}{' '.join(str(error).split())}") from None
         function.job = launchable  # type: ignore[attr-defined]
-        vars(sys.modules[function.__module__]).setdefault(DECORATED, []).append(launchable)
+        function.__globals__.setdefault(DECORATED, []).append(launchable)
         return function
 
     return decorate if function is None else decorate(function)
