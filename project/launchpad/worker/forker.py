@@ -15,6 +15,7 @@ from tempfile import gettempdir
 from typing import Any, NoReturn
 
 from launchpad.functions.catalog import Function
+from launchpad.functions.mistakes import one_line
 from launchpad.worker import application, processes, runner
 from launchpad.worker.job_process import JobProcess, MakeJob
 from launchpad.worker.log_capture import let_functions_configure, set_up_logging, set_up_streams
@@ -85,20 +86,6 @@ def _load() -> Loaded:
     times = {file: when if when <= started else 0 for file, when in modification_times(own).items()}
     threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     return Loaded(error, times, ", ".join(threads))
-
-
-def one_line(error: BaseException) -> str:
-    """Write an error in one line: what it is, and where, in a file of the owner if it comes from one."""
-    where = ""
-    if isinstance(error, SyntaxError):
-        where = f" ({error.filename}, line {error.lineno})"
-    else:
-        here = f"{Path.cwd()}/"
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(here)]
-        if frames:
-            where = f" ({frames[-1].filename.removeprefix(here)}, line {frames[-1].lineno}, in {frames[-1].name})"
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}{where}"
 
 
 class _Forker:

@@ -7,6 +7,8 @@ from typing import Any
 from rq import get_current_job
 
 from launchpad.functions import files, progress
+from launchpad.functions.catalog import Function, InvalidArguments
+from launchpad.functions.mistakes import Mistake, place_of
 from launchpad.functions.results import result_of
 from launchpad.storage import Store
 from launchpad.worker import log_capture as log
@@ -20,7 +22,7 @@ def run(module: str, function: str, arguments: dict[str, Any]) -> dict[str, Any]
     made in the template, before this process was forked.
 
     Raises:
-        RuntimeError: the app cannot be made.
+        Mistake: the app cannot be made, or the function takes other arguments now.
         LookupError: the function is no longer in the catalog.
         TypeError: it returned what cannot be a result.
         Exception: whatever the function raises.
@@ -57,4 +59,14 @@ def _call(module: str, function: str, arguments: dict[str, Any], take: Callable[
     if called is None or called.module != module:
         raise LookupError(f"{module}.py has no function {function} with @job (any more)")
     with application().app_context():
-        return result_of(called.run(called.typed(called.with_files(arguments, take))))
+        return result_of(called.run(_typed(called, arguments, take)))
+
+
+def _typed(function: Function, arguments: dict[str, Any], take: Callable[[str, Any], Any]) -> dict[str, Any]:
+    try:
+        return function.typed(function.with_files(arguments, take))
+    except InvalidArguments as error:
+        raise Mistake(
+            f"{place_of(function.call)}{function.name}: it was changed while this job waited, and does not take its "
+            f"arguments any more ({error}): launch it again"
+        ) from None

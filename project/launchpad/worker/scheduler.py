@@ -16,6 +16,7 @@ from rq.scheduler import RQScheduler
 from rq.scripts import release_lock
 
 from launchpad.functions.catalog import Function
+from launchpad.functions.mistakes import Mistake
 from launchpad.queue.constants import QUEUE
 from launchpad.queue.job import Job, queue_of
 from launchpad.settings import Settings
@@ -25,6 +26,7 @@ from launchpad.worker.abandoned import SILENCE_SECONDS, AbandonedJobs
 from launchpad.worker.signals import blocked_signals, unblock_signals
 
 SWEEP_SECONDS = 600  # from one sweep of the file store to the next
+LOAD_SECONDS = 10  # after which functions that could not be loaded are tried again
 CRON = "rq:launchpad:cron"  # function -> the Unix time that it is scheduled for
 
 STOP_SECONDS = 5  # that it may take to end
@@ -40,6 +42,7 @@ class Scheduler(RQScheduler):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._worker = os.getpid()
+        self._load_at = 0.0  # of the monotonic clock
         self._abandoned: AbandonedJobs | None = None  # not yet: the process of the scheduler has another connection
 
     def start(self) -> Any:
@@ -95,7 +98,7 @@ class Scheduler(RQScheduler):
         self._abandoned.find()  # first: the app, and with it cron, may be broken
         if self.acquired_locks:
             self._enqueue_due()
-            for name, function in _with_cron().items():
+            for name, function in self._with_cron().items():
                 self._schedule_next(name, function)
 
     # -- time
@@ -114,6 +117,16 @@ class Scheduler(RQScheduler):
                     registry.remove(id, pipeline=pipe)
                     self._queue._enqueue_job(job, pipeline=pipe)
                     _execute(pipe)
+
+    def _with_cron(self) -> dict[str, Function]:
+        """Tell the functions with a schedule, as they were when the worker started, or could first be loaded."""
+        if time.monotonic() < self._load_at:
+            return {}
+        try:
+            return {name: function for name, function in application.functions().items() if function.cron}
+        except Mistake:  # the worker says which
+            self._load_at = time.monotonic() + LOAD_SECONDS
+            return {}
 
     def _schedule_next(self, name: str, function: Function) -> None:
         """Keep the next launch of a cron function among the scheduled jobs, where a person sees and cancels it."""
@@ -152,11 +165,6 @@ class Scheduler(RQScheduler):
                 except Exception:
                     self.log.exception("The file store could not be swept; again in %d seconds", SWEEP_SECONDS)
                 time.sleep(SWEEP_SECONDS)
-
-
-def _with_cron() -> dict[str, Function]:
-    """Tell the functions with a schedule, as they were when the worker started."""
-    return {name: function for name, function in application.functions().items() if function.cron}
 
 
 def _execute(pipe: Any) -> None:

@@ -241,7 +241,7 @@ class Worker(RQWorker):
     def handle_warm_shutdown_request(self) -> None:
         """Let the job that runs go on for its time of grace."""
         self._stop_requested = True  # what RQ raises between two jobs may be swallowed, by logging for one
-        self.log.info("Worker %s: told to end; a running job has %s s", self.name, self._settings.grace_seconds)
+        self.log.info("Worker %s: told to end; a running job has %g s", self.name, self._settings.grace_seconds)
         self._supervisor.shut_down(self._settings.grace_seconds)
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
