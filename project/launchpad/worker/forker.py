@@ -104,7 +104,7 @@ class _Forker:
 
     def __init__(self, connection: Connection, make_job: Callable[[dict[str, Any]], Any], is_loaded: bool):
         self._connection, self._make_job, self._is_loaded = connection, make_job, is_loaded
-        self.outcome = Outcome()
+        self._own_outcome = self._outcome = Outcome()  # of the run: that of a warm process is another
         self._pid = 0
         self._folder = Path("none")
         self._processes: dict[str, WarmProcess] = {}
@@ -179,20 +179,21 @@ class _Forker:
         self._connection.send(Started(self._pid))
 
     def _fork(self, job: Any) -> None:
-        self.outcome.clear()
+        self._outcome = self._own_outcome
+        self._outcome.clear()
         template = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
             self._connection.close()
             os.close(self._wakeup)
-            be_job_process(template, job, self._folder, self.outcome)
+            be_job_process(template, job, self._folder, self._outcome)
 
     def _hand(self, function: str, state: dict[str, Any]) -> None:
         if function not in self._processes:
             self._processes[function] = process = WarmProcess()
             process.start(os.getpid(), self._make_job)
         self._warm = self._processes[function]
-        self._pid = self._warm.pid
+        self._pid, self._outcome = self._warm.pid, self._warm.outcome
         self._warm.hand(state, self._folder)
 
     def _reap(self) -> None:
@@ -200,8 +201,7 @@ class _Forker:
             self._processes = {name: kept for name, kept in self._processes.items() if kept.pid != pid}
             self._usage.add(used)
             if pid == self._pid:
-                outcome = (self._warm or self).outcome.read()
-                self._end(Ended(status, outcome, self._usage, self._memory.end(status)))
+                self._end(Ended(status, self._outcome.read(), self._usage, self._memory.end(status)))
 
     def _end_warm_run(self, process: WarmProcess) -> None:
         """End a run whose process is kept: it has told what it used."""
@@ -210,7 +210,7 @@ class _Forker:
         except EOFError:  # it has ended: that is seen by itself
             self._warm = None
             return
-        self._end(Ended(0, process.outcome.read(), self._usage))
+        self._end(Ended(0, self._outcome.read(), self._usage))
 
     def _end(self, ended: Ended) -> None:
         self._pid, self._warm = 0, None
