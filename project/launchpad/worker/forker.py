@@ -2,7 +2,6 @@
 
 import gc
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -11,7 +10,6 @@ import traceback
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, NoReturn
 
 from launchpad.functions.catalog import Function
@@ -20,6 +18,7 @@ from launchpad.worker.job_process import Outcome, be_job_process
 from launchpad.worker.log_capture import let_functions_configure
 from launchpad.worker.memory import MemoryWatch
 from launchpad.worker.messages import Ended, Loaded, Run, Signal, Started
+from launchpad.worker.run_folder import RunFolder, remove_leftovers
 from launchpad.worker.signals import blocked_signals
 from launchpad.worker.warm import WarmProcess
 
@@ -54,6 +53,7 @@ def be_template(
         processes.adopt_orphans()
         processes.end_with_parent(worker, signal.SIGHUP)
         let_functions_configure()
+        remove_leftovers()
         if load:
             connection.send(_load())
         gc.collect()
@@ -106,7 +106,7 @@ class _Forker:
         self._connection, self._make_job, self._is_loaded = connection, make_job, is_loaded
         self._own_outcome = self._outcome = Outcome()  # of the run: that of a warm process is another
         self._pid = 0
-        self._folder = Path("none")
+        self._folder: RunFolder | None = None
         self._processes: dict[str, WarmProcess] = {}
         self._warm: WarmProcess | None = None  # the one that runs the job, if one does
         self._usage = processes.Usage()
@@ -152,7 +152,10 @@ class _Forker:
 
     def _follow(self, message: Run | Signal) -> None:
         if isinstance(message, Run):
-            self._start(message)
+            try:
+                self._start(message)
+            except OSError as error:  # there is no space for its folder, or no process more
+                self._end(Ended(0, {"error": one_line(error)}, self._usage))
         elif self._pid and message.number == signal.SIGKILL:
             self._kill()
         elif self._pid:
@@ -167,18 +170,18 @@ class _Forker:
 
     def _start(self, run: Run) -> None:
         self._usage = processes.Usage()
-        self._folder = Path(mkdtemp(prefix="job-"))
+        self._folder = folder = RunFolder()
         job = self._make_job(run.state)
         function = _function_of(job) if self._is_loaded else None
         self._memory.begin(function.memory if function else None)
         with blocked_signals():
             if function and function.warm:
-                self._hand(function.name, run.state)
+                self._hand(function.name, run.state, folder.path)
             else:
-                self._fork(job)
+                self._fork(job, folder.path)
         self._connection.send(Started(self._pid))
 
-    def _fork(self, job: Any) -> None:
+    def _fork(self, job: Any, folder: Path) -> None:
         self._outcome = self._own_outcome
         self._outcome.clear()
         template = os.getpid()
@@ -186,15 +189,16 @@ class _Forker:
         if self._pid == 0:
             self._connection.close()
             os.close(self._wakeup)
-            be_job_process(template, job, self._folder, self._outcome)
+            be_job_process(template, job, folder, self._outcome)
 
-    def _hand(self, function: str, state: dict[str, Any]) -> None:
+    def _hand(self, function: str, state: dict[str, Any], folder: Path) -> None:
         if function not in self._processes:
-            self._processes[function] = process = WarmProcess()
+            process = WarmProcess()
             process.start(os.getpid(), self._make_job)
+            self._processes[function] = process
         self._warm = self._processes[function]
         self._pid, self._outcome = self._warm.pid, self._warm.outcome
-        self._warm.hand(state, self._folder)
+        self._warm.hand(state, folder)
 
     def _reap(self) -> None:
         for pid, status, used in processes.reap():
@@ -220,7 +224,9 @@ class _Forker:
         self._connection.send(ended)
 
     def _remove_folder(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder:
+            self._folder.remove()
+        self._folder = None
 
 
 def _function_of(job: Any) -> Function | None:
