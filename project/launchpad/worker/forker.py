@@ -187,14 +187,18 @@ class _Forker:
         template = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
-            self._connection.close()
-            os.close(self._wakeup)
+            self._detach()
             be_job_process(template, job, folder, self._outcome)
+
+    def _detach(self) -> None:
+        """Let go of what is the template's, in a process that was forked: the worker sees by it when that ends."""
+        self._connection.close()
+        os.close(self._wakeup)
 
     def _hand(self, function: str, state: dict[str, Any], folder: Path) -> None:
         if function not in self._processes:
             process = WarmProcess()
-            process.start(os.getpid(), self._make_job)
+            process.start(os.getpid(), self._make_job, self._detach)
             self._processes[function] = process
         self._warm = self._processes[function]
         self._pid, self._outcome = self._warm.pid, self._warm.outcome

@@ -30,10 +30,17 @@ class WarmProcess:
         self.connection, self._theirs = Pipe()
         self.pid = 0
 
-    def start(self, template: int, make_job: Callable[[dict[str, Any]], Any]) -> None:
-        """Fork it; returns in the template only. There, `make_job` makes RQ's job of its state."""
+    def start(self, template: int, make_job: Callable[[dict[str, Any]], Any], detach: Callable[[], None]) -> None:
+        """Fork it; returns in the template only.
+
+        Args:
+            template: the process id of the template.
+            make_job: makes RQ's job of its state, in the process.
+            detach: lets go of what is the template's, in the process.
+        """
         self.pid = os.fork()
         if self.pid == 0:
+            detach()
             self.connection.close()
             _be_warm_process(template, self._theirs, self.outcome, make_job)
         self._theirs.close()
