@@ -9,6 +9,7 @@ the functions, so nothing that they do can spoil it.
 """
 
 import json
+import multiprocessing
 import os
 import signal
 import tempfile
@@ -36,7 +37,7 @@ from launchpad.queue.job import Job
 from launchpad.queue.scripts import LuaScript
 from launchpad.queue.serialize import error_of
 from launchpad.settings import Settings
-from launchpad.worker import log_collector
+from launchpad.worker import log_collector, processes
 from launchpad.worker.connection import MAX_OUTAGE_SECONDS, WorkerRedis, connect
 from launchpad.worker.ending import Ending
 from launchpad.worker.messages import Ended, Run
@@ -93,10 +94,11 @@ class Worker(RQWorker):
         self._lock = threading.RLock()  # commands come in a thread
         self._blank = self.job_class("blank", self.connection, self.serializer)
         self._ttl = self.get_heartbeat_ttl(self._blank)
-        self._supervisor = Supervisor(self._start_template, self._settings.stop_seconds, self.log)
+        self._supervisor = Supervisor(self._start_template, self._end_orphans, self._settings.stop_seconds, self.log)
 
     def work(self, burst: bool = False, **options: Any) -> bool:  # type: ignore[override]
         """Work, with a scheduler beside it."""
+        processes.adopt_orphans()  # of a template that is killed
         try:
             return bool(super().work(burst, **(options | {"with_scheduler": True})))
         finally:
@@ -209,6 +211,11 @@ class Worker(RQWorker):
     def _start_template(self, load: bool) -> Template:
         log_collector.ensure(self.connection)
         return Template(self._make_job, self._detach, load)
+
+    def _end_orphans(self) -> None:
+        """End what a template has left behind that could not do it itself."""
+        ours = {child.pid for child in multiprocessing.active_children() if child.pid}  # the scheduler
+        processes.end_orphans(ours | {log_collector.process()})
 
     def _detach(self) -> None:
         """Let go of the connections, in a process that was forked: a worker counts as alive while they are open."""
