@@ -48,6 +48,7 @@ from launchpad.worker.template import Template
 START_JOB = LuaScript("start_job")
 END_JOB = LuaScript("end_job")
 MARK_STOPPING = LuaScript("mark_stopping")
+WRITE_USAGE = LuaScript("write_usage")
 HEARTBEAT_FILE = Path(tempfile.gettempdir(), "worker-heartbeat")
 DUE_SECONDS = 1.0  # between two signs of life while jobs follow each other, and between two looks at other things
 TIMES = (b"created_at", b"enqueued_at", b"started_at", b"last_heartbeat")  # which RQ's `restore` is slow to read
@@ -276,7 +277,7 @@ class Worker(RQWorker):
         if "result" in outcome and ending.reason in ("", "shutdown"):
             self._record_success(job, queue, outcome["result"], usage)
         else:
-            self.connection.hset(job.key, "usage", json.dumps(usage))
+            WRITE_USAGE(self.connection, args=[job.id, self._run.id, json.dumps(usage)])
             self.handle_job_failure(job, queue, exc_string=why(job, ended, ending), execution=self._run)
 
     def _record_success(self, job: Job, queue: Queue, result: Any, usage: dict[str, Any]) -> None:
