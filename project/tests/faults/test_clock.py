@@ -64,10 +64,11 @@ def set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], No
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("kind", ["fresh", "warm"])
 def test_a_clock_that_is_set_back_an_hour_ends_no_job_and_delays_none(
-    set_back: Callable[[], None], tmp_path: Path
+    set_back: Callable[[], None], tmp_path: Path, kind: str
 ) -> None:
-    scene = Scene(tmp_path)
+    scene = Scene(tmp_path, kind)
     with closing(scene):
         workers = [scene.start_worker() for _ in range(3)]
         server = Server(scene)

@@ -7,16 +7,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from scene import Scene
+from scene import Scene, both_kinds
 from test_server import Server
 
-pytestmark = pytest.mark.long
+pytestmark = [both_kinds, pytest.mark.long]
 
 MB = 1024**2
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
     """A site whose file store is a file system of six megabytes; mounting needs root, which CI is."""
     files = tmp_path / "files"
     files.mkdir()
@@ -26,7 +26,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         pytest.skip(f"Nothing can be mounted: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
     try:
-        with closing(Scene(tmp_path)) as scene:
+        with closing(Scene(tmp_path, request.param)) as scene:
             yield scene
     finally:
         subprocess.run(["umount", "--lazy", str(files)], check=True)
