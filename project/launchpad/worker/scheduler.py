@@ -1,6 +1,7 @@
 """What happens without anybody asking: jobs that are due are queued, cron is kept, abandoned jobs are found."""
 
 import os
+import signal
 import time
 from contextlib import suppress
 from datetime import datetime
@@ -21,6 +22,7 @@ from launchpad.settings import Settings
 from launchpad.storage import Store
 from launchpad.worker import application
 from launchpad.worker.abandoned import SILENCE_SECONDS, AbandonedJobs
+from launchpad.worker.processes import end_with_parent
 from launchpad.worker.signals import blocked_signals, unblock_signals
 
 SWEEP_SECONDS = 600  # from one sweep of the file store to the next
@@ -37,6 +39,7 @@ class Scheduler(RQScheduler):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._worker = os.getpid()
+        self._is_loading = False
         self._abandoned: AbandonedJobs | None = None  # not yet: the process of the scheduler has another connection
 
     def start(self) -> Any:
@@ -69,8 +72,15 @@ class Scheduler(RQScheduler):
             self.request_stop()
         super().heartbeat()
 
+    def request_stop(self, *args: Any) -> None:
+        """Stop soon; at once while the functions are being loaded, which may take long."""
+        if self._is_loading:
+            os._exit(0)
+        super().request_stop(*args)
+
     def work(self) -> None:
         """Look around until it is to stop; and sweep beside it, since a file store may be far away and slow."""
+        end_with_parent(self._worker, signal.SIGTERM)
         store = Store(Settings.from_environ().files_url)
         Thread(target=self._sweep, args=(store, self.connection), daemon=True).start()
         while not self._stop_requested:
@@ -87,7 +97,7 @@ class Scheduler(RQScheduler):
         self._abandoned.find()  # first: the app, and with it cron, may be broken
         if self.acquired_locks:
             self._enqueue_due()
-            for name, function in _with_cron().items():
+            for name, function in self._with_cron().items():
                 self._schedule_next(name, function)
 
     # -- time
@@ -106,6 +116,14 @@ class Scheduler(RQScheduler):
                     registry.remove(id, pipeline=pipe)
                     self._queue._enqueue_job(job, pipeline=pipe)
                     _execute(pipe)
+
+    def _with_cron(self) -> dict[str, Function]:
+        """Return the functions with a schedule, as they were when the worker started."""
+        self._is_loading = True
+        try:
+            return {name: function for name, function in application.functions().items() if function.cron}
+        finally:
+            self._is_loading = False
 
     def _schedule_next(self, name: str, function: Function) -> None:
         """Keep the next launch of a cron function among the scheduled jobs, where a person sees and cancels it."""
@@ -144,11 +162,6 @@ class Scheduler(RQScheduler):
                 except Exception:
                     self.log.exception("The file store could not be swept; again in %d seconds", SWEEP_SECONDS)
                 time.sleep(SWEEP_SECONDS)
-
-
-def _with_cron() -> dict[str, Function]:
-    """Tell the functions with a schedule, as they were when the worker started."""
-    return {name: function for name, function in application.functions().items() if function.cron}
 
 
 def _execute(pipe: Any) -> None:
