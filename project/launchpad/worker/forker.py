@@ -48,6 +48,7 @@ def be_template(
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # it ends with the worker, when that closes the pipe
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         detach()
         processes.adopt_orphans()
@@ -109,6 +110,7 @@ class _Forker:
         self._folder: RunFolder | None = None
         self._processes: dict[str, WarmProcess] = {}
         self._warm: WarmProcess | None = None  # the one that runs the job, if one does
+        self._is_interrupted = False
         self._usage = processes.Usage()
         self._memory = MemoryWatch()
         self._wakeup, writing = os.pipe()
@@ -159,6 +161,7 @@ class _Forker:
         elif self._pid and message.number == signal.SIGKILL:
             self._kill()
         elif self._pid:
+            self._is_interrupted = True
             processes.kill(self._pid, message.number)
 
     def _kill(self) -> None:
@@ -169,7 +172,7 @@ class _Forker:
         return processes.descendants(os.getpid(), self._kept())
 
     def _start(self, run: Run) -> None:
-        self._usage = processes.Usage()
+        self._usage, self._is_interrupted = processes.Usage(), False
         self._folder = folder = RunFolder()
         job = self._make_job(run.state)
         function = _function_of(job) if self._is_loaded else None
@@ -218,6 +221,8 @@ class _Forker:
         except EOFError:  # it has ended: that is seen by itself
             self._warm = None
             return
+        if self._is_interrupted:  # which it may notice only now: it would end the next run
+            self._processes = {name: kept for name, kept in self._processes.items() if kept is not process}
         self._end(Ended(0, self._outcome.read(), self._usage))
 
     def _end(self, ended: Ended) -> None:

@@ -9,6 +9,7 @@ starts another template.
 """
 
 import os
+import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from typing import Any
 
 from launchpad.worker.forker import be_template, modification_times
 from launchpad.worker.messages import Loaded, Run, Signal
+from launchpad.worker.processes import kill
 from launchpad.worker.signals import blocked_signals
 
 
@@ -49,6 +51,7 @@ class Template:
     def close(self) -> None:
         """End it, with what it has started."""
         self.connection.close()
+        kill(self.pid, signal.SIGHUP)  # it may still be loading, and then not look at the pipe
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
 
