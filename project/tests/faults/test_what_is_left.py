@@ -59,6 +59,18 @@ def test_a_job_that_is_deleted_leaves_nothing(scene: Scene, worker: Worker) -> N
     assert not Path(folder).exists()
 
 
+def test_no_next_job_runs_where_one_was_interrupted(scene: Scene, worker: Worker) -> None:
+    id = scene.launch("return_when_interrupted")
+    wait_until(lambda: scene.runs(id))
+    scene.manager.stop(id)
+    wait_until(lambda: scene.state(id) == "stopped")
+    following = scene.launch("return_when_interrupted")
+    [run] = wait_until(lambda: scene.runs(following))
+    assert run.pid != scene.runs(id)[0].pid
+    scene.manager.stop(following)
+    scene.wait_for(following, "stopped")
+
+
 def test_a_killed_worker_leaves_nothing(scene: Scene, worker: Worker) -> None:
     id = scene.launch("scatter_and", then="", seconds=600)
     assert len(left(scene, id)) == 3
@@ -99,6 +111,20 @@ def test_the_files_of_a_job_that_a_machine_took_with_it_are_removed_by_the_next_
     scene.wait_for(scene.launch("rest"))
     assert left(scene, ids[0]) == []
     assert len(left(scene, ids[1])) == 3, "its worker is another one, which lives"
+
+
+@pytest.mark.parametrize("end", ["terminate", "kill"])
+def test_a_worker_ends_though_its_functions_are_still_being_loaded(scene: Scene, end: str) -> None:
+    (scene.folder / "jobs.py").write_text(
+        "import time\nopen('loads', 'ab', buffering=0).write(b'.')\ntime.sleep(600)\n"
+    )
+    worker = scene.start_worker()
+    loads = scene.folder / "loads"
+    wait_until(lambda: loads.exists() and loads.stat().st_size == 2)  # the template, and the scheduler
+    before = processes_of(worker)
+    getattr(worker, end)()
+    worker.wait(SOON)
+    wait_until(lambda: not any(map(runs_still, before)), SOON)
 
 
 GRACE, STOP = 2, 1.5

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import count, repeat
 from pathlib import Path
@@ -195,3 +196,11 @@ def clean_up(until: str) -> str:
                 record()
         raise
     return "rested"
+
+
+@job()
+def return_when_interrupted() -> int:
+    with suppress(BaseException):
+        record()
+        time.sleep(600)
+    return os.getpid()
