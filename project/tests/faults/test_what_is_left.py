@@ -111,6 +111,8 @@ def test_the_files_of_a_job_that_a_machine_took_with_it_are_removed_by_the_next_
     scene.wait_for(scene.launch("rest"))
     assert left(scene, ids[0]) == []
     assert len(left(scene, ids[1])) == 3, "its worker is another one, which lives"
+    scene.manager.stop(ids[1])
+    scene.wait_for(ids[1], "stopped")
 
 
 @pytest.mark.parametrize("end", ["terminate", "kill"])
