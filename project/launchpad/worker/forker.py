@@ -2,7 +2,6 @@
 
 import gc
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -11,7 +10,6 @@ import traceback
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any, NoReturn
 
 from launchpad.functions.catalog import Function
@@ -21,6 +19,7 @@ from launchpad.worker.job_process import JobProcess, MakeJob
 from launchpad.worker.log_capture import let_functions_configure, set_up_logging, set_up_streams
 from launchpad.worker.memory import MemoryWatch
 from launchpad.worker.messages import Ended, Loaded, Run, Signal, Started
+from launchpad.worker.run_folder import RunFolder, remove_leftovers
 from launchpad.worker.signals import blocked_signals
 from launchpad.worker.warm import WarmProcess
 
@@ -50,12 +49,14 @@ def be_template(
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # it ends with the worker, when that closes the pipe
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         detach()
         processes.adopt_orphans()
         processes.end_with_parent(worker, signal.SIGHUP)
         set_up_streams()
         let_functions_configure()
+        remove_leftovers()
         if load:
             connection.send(_load())
         set_up_logging()
@@ -97,7 +98,7 @@ class _Forker:
         self._kept: dict[str, JobProcess] = {}  # by the function that they are kept for
         self._running: JobProcess | None = None
         self._is_signalled = False  # whether what runs was
-        self._folder = ""
+        self._folder: RunFolder | None = None
         self._usage = processes.Usage()
         self._memory = MemoryWatch()
         self._wakeup, self._waking = os.pipe()
@@ -156,8 +157,8 @@ class _Forker:
         if isinstance(message, Run):
             try:
                 self._start(message)
-            except OSError:  # no space for its folder, or no memory for its process
-                self._end(Ended(0, {"error": traceback.format_exc()}, self._usage))
+            except OSError as error:  # there is no space for its folder, or no process more
+                self._end(Ended(0, {"error": one_line(error)}, self._usage))
         elif self._running and message.number == signal.SIGKILL:
             self._kill(self._running)
         elif self._running:
@@ -166,12 +167,11 @@ class _Forker:
 
     def _start(self, run: Run) -> None:
         self._usage, self._is_signalled = processes.Usage(), False
-        self._folder = os.path.join(gettempdir(), f"job-{run.id}")
-        os.mkdir(self._folder, 0o700)
+        self._folder = folder = RunFolder()
         function = application.functions().get(run.function) if self._is_loaded else None
         self._memory.begin(function.memory if function else None)
         self._running = self._take(function)
-        self._running.hand(run.state, self._folder)
+        self._running.hand(run.state, folder.path)
         self._connection.send(Started(self._running.pid))
 
     def _take(self, function: Function | None) -> JobProcess:
@@ -238,7 +238,6 @@ class _Forker:
         self._fork_next()
 
     def _remove_folder(self) -> None:
-        try:
-            os.rmdir(self._folder)  # most are empty
-        except OSError:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder:
+            self._folder.remove()
+        self._folder = None

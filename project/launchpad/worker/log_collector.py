@@ -38,20 +38,25 @@ INTERVAL_SECONDS = 0.2  # that a line waits for others
 RETRY_SECONDS, GIVE_UP_SECONDS = 1, 120  # between two tries while Redis is away, and for how long after the job's end
 LAST_SECONDS = 10  # that it outlives its worker, should somebody hold a pipe, or Redis be away
 
+_process = 0  # of this worker's log collector
+
+
+def process() -> int:
+    """Return the process id of this worker's log collector, or 0."""
+    return _process
+
 
 def ensure(connection: Redis) -> bool:
     """Start the log collector of this worker, before a job runs; tell whether the one that there was goes on."""
+    global _process
     if has_collector():
         return True
     way, control = socket.socketpair()
     set_collector(way)
     with blocked_signals():
-        child = os.fork()
-        if child == 0:
-            if os.fork() == 0:
-                _be_collector(control, connection)
-            os._exit(0)  # so nobody takes the log collector for the process of a job: the worker's children are these
-        os.waitpid(child, 0)
+        _process = os.fork()
+        if _process == 0:
+            _be_collector(control, connection)
     control.close()
     return False
 

@@ -21,12 +21,20 @@ class Supervisor:
 
     Args:
         start_template: starts a template process, which loads the functions, or does not.
+        end_orphans: ends what a template has left behind.
         clean_up_seconds: how long a job that is interrupted may clean up.
         log: where it says what the owner should know.
     """
 
-    def __init__(self, start_template: Callable[[bool], Template], clean_up_seconds: float, log: Logger):
-        self._start_template, self._clean_up_seconds, self._log = start_template, clean_up_seconds, log
+    def __init__(
+        self,
+        start_template: Callable[[bool], Template],
+        end_orphans: Callable[[], None],
+        clean_up_seconds: float,
+        log: Logger,
+    ):
+        self._start_template, self._end_orphans = start_template, end_orphans
+        self._clean_up_seconds, self._log = clean_up_seconds, log
         self._template: Template | None = None
         self._ending: Ending | None = None
         self._lock = threading.RLock()  # stops come in a thread
@@ -145,4 +153,5 @@ class Supervisor:
         """End the template."""
         if self._template is not None:
             self._template.close()
+            self._end_orphans()
             self._template = None

@@ -9,6 +9,7 @@ the functions, so nothing that they do can spoil it.
 """
 
 import json
+import multiprocessing
 import os
 import signal
 import tempfile
@@ -34,7 +35,7 @@ from launchpad.queue.job import Job
 from launchpad.queue.scripts import LuaScript
 from launchpad.queue.serialize import error_of
 from launchpad.settings import Settings
-from launchpad.worker import log_collector
+from launchpad.worker import log_collector, processes
 from launchpad.worker.causes import why
 from launchpad.worker.connection import MAX_OUTAGE_SECONDS, WorkerRedis, connect
 from launchpad.worker.ending import Ending, NoLimit
@@ -46,6 +47,7 @@ from launchpad.worker.template import Template
 START_JOB = LuaScript("start_job")
 END_JOB = LuaScript("end_job")
 MARK_STOPPING = LuaScript("mark_stopping")
+WRITE_USAGE = LuaScript("write_usage")
 HEARTBEAT_FILE = Path(tempfile.gettempdir(), "worker-heartbeat")
 DUE_SECONDS = 1.0  # between two signs of life while jobs follow each other, and between two looks at other things
 TIMES = (b"created_at", b"enqueued_at", b"started_at", b"last_heartbeat")  # which RQ's `restore` is slow to read
@@ -82,10 +84,11 @@ class Worker(RQWorker):
         self._lock = threading.RLock()  # commands come in a thread
         self._blank = self.job_class("blank", self.connection, self.serializer)
         self._ttl = self.get_heartbeat_ttl(self._blank)
-        self._supervisor = Supervisor(self._start_template, self._settings.stop_seconds, self.log)
+        self._supervisor = Supervisor(self._start_template, self._end_orphans, self._settings.stop_seconds, self.log)
 
     def work(self, burst: bool = False, **options: Any) -> bool:  # type: ignore[override]
         """Work, with a scheduler beside it."""
+        processes.adopt_orphans()  # of a template that is killed
         try:
             return bool(super().work(burst, **(options | {"with_scheduler": True})))
         finally:
@@ -201,6 +204,11 @@ class Worker(RQWorker):
         log_collector.ensure(self.connection)
         return Template(self._make_job, self._detach, load)
 
+    def _end_orphans(self) -> None:
+        """End what a template has left behind that could not do it itself."""
+        ours = {child.pid for child in multiprocessing.active_children() if child.pid}  # the scheduler
+        processes.end_orphans(ours | {log_collector.process()})
+
     def _detach(self) -> None:
         """Let go of the connections, in a process that was forked: a worker counts as alive while they are open."""
         for client in (self._scripts, self.pubsub):
@@ -260,7 +268,7 @@ class Worker(RQWorker):
         if "result" in outcome and ending.reason in ("", "shutdown"):
             self._record_success(job, queue, outcome["result"], usage)
         else:
-            self.connection.hset(job.key, "usage", json.dumps(usage))
+            WRITE_USAGE(self.connection, args=[job.id, self._run.id, json.dumps(usage)])
             self.handle_job_failure(job, queue, exc_string=why(job, ended, ending), execution=self._run)
 
     def _record_success(self, job: Job, queue: Queue, result: Any, usage: dict[str, Any]) -> None:

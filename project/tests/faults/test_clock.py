@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from scene import TRUTH, Scene, children_of, kill
+from scene import TRUTH, Scene, kill, processes_of
 from test_redis import Server, steps
 
 from helpers import wait_until
@@ -64,10 +64,11 @@ def set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], No
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("kind", ["fresh", "warm"])
 def test_a_clock_that_is_set_back_an_hour_ends_no_job_and_delays_none(
-    set_back: Callable[[], None], tmp_path: Path
+    set_back: Callable[[], None], tmp_path: Path, kind: str
 ) -> None:
-    scene = Scene(tmp_path)
+    scene = Scene(tmp_path, kind)
     with closing(scene):
         workers = [scene.start_worker() for _ in range(3)]
         server = Server(scene)
@@ -84,7 +85,7 @@ def test_a_clock_that_is_set_back_an_hour_ends_no_job_and_delays_none(
             cause = scene.wait_for(scene.launch("take_too_long", how=how), "failed", TRUTH).error.cause
             assert cause == "It took longer than its limit of 2 seconds."
         # A worker is lost, and the scheduler that had the lock: another one must find the job, and take over.
-        [victim] = [worker for worker in workers if scene.runs(lost)[0].pid in children_of(worker)]
+        [victim] = [worker for worker in workers if scene.runs(lost)[0].pid in processes_of(worker)]
         kill(victim)
         with suppress(ProcessLookupError):
             os.kill(holder(scene), signal.SIGKILL)

@@ -1,35 +1,40 @@
-"""The disk of the file store is full."""
+"""The disk of the file store is full, or that of the temporary files."""
 
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from scene import Scene
+from scene import Scene, both_kinds
 from test_server import Server
 
-pytestmark = pytest.mark.long
+pytestmark = [both_kinds, pytest.mark.long]
 
 MB = 1024**2
 
 
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
-    """A site whose file store is a file system of six megabytes; mounting needs root, which CI is."""
-    files = tmp_path / "files"
-    files.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(files)]
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[None]:
+    """Mount a small file system; that needs root, which CI is."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     done = subprocess.run(mount, capture_output=True, text=True)
     if done.returncode and not os.environ.get("CI"):
         pytest.skip(f"Nothing can be mounted: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
     try:
-        with closing(Scene(tmp_path)) as scene:
-            yield scene
+        yield
     finally:
-        subprocess.run(["umount", "--lazy", str(files)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """A site whose file store has six megabytes."""
+    with mounted(tmp_path / "files", "size=6m"), closing(Scene(tmp_path, request.param)) as scene:
+        yield scene
 
 
 def folders(scene: Scene) -> list[str]:
@@ -59,3 +64,20 @@ def test_a_full_file_store_is_told_and_leaves_nothing_half_written_and_recovers(
     status, job = server.upload("third", rows[:MB])
     assert status == 202
     scene.wait_for(job["id"])
+
+
+def test_a_job_for_whose_temporary_files_there_is_no_folder_fails_and_the_next_one_runs(
+    scene: Scene, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "temporary"
+    with mounted(temporary, "nr_inodes=20"):
+        scene.start_worker(TMPDIR=str(temporary))
+        scene.wait_for(scene.launch("rest"))
+        with pytest.raises(OSError, match="No space left"):
+            for number in range(20):
+                (temporary / str(number)).touch()
+        job = scene.wait_for(scene.launch("rest"), "failed")
+        assert job.error.cause == "There was no space left for its files."
+        for number in range(20):
+            (temporary / str(number)).unlink(missing_ok=True)
+        scene.wait_for(scene.launch("rest"))

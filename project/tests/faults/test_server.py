@@ -15,9 +15,9 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from scene import FULL, TRUTH, Scene, Worker, children_of
+from scene import FULL, TRUTH, Scene, Worker, both_kinds
 
-from helpers import answers, below, date_back, free_port, polls, wait_until
+from helpers import answers, below, children, date_back, free_port, polls, wait_until
 from launchpad.queue.job import Job
 from launchpad.storage import Store
 
@@ -41,7 +41,7 @@ class Server:
     def kill_a_process(self) -> None:
         """Kill one of those that answer; gunicorn starts another one."""
         with suppress(ProcessLookupError):
-            os.kill(children_of(self.process)[0], signal.SIGKILL)
+            os.kill(children(self.process.pid)[0], signal.SIGKILL)
 
     def kill_and_start(self) -> None:
         """Kill all of it, as when its container is killed, and start it again."""
@@ -103,6 +103,7 @@ def drip(server: Server) -> Iterator[Any]:
         thread.join()
 
 
+@both_kinds
 @pytest.mark.parametrize("kill", ["kill_a_process", "kill_and_start"])
 def test_a_killed_server_loses_no_job_and_leaves_no_file_of_an_upload(
     scene: Scene, worker: Worker, server: Server, kill: str

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from itertools import permutations
 
 import pytest
-from scene import FULL, Scene
+from scene import FULL, Scene, both_kinds
 
 from helpers import WORKER, answers, free_port, wait_until
 
-pytestmark = pytest.mark.long
+pytestmark = [both_kinds, pytest.mark.long]
 
 ORDERS = list(permutations(["redis", "server", "worker", "dashboard"]))
 SOME = [

@@ -6,15 +6,20 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from itertools import count, repeat
+from pathlib import Path
 
 from rq import get_current_job
 
-from launchpad.functions.catalog import job
+from launchpad.functions import catalog
 from launchpad.functions.progress import progress
 
+job = partial(catalog.job, warm=os.environ.get("KIND") == "warm")
 MB = 1024**2
 
 
@@ -142,3 +147,60 @@ OVERDUE: dict[str, Callable[[], object]] = {
 def take_too_long(how: str) -> None:
     record()
     OVERDUE[how]()
+
+
+def scatter() -> None:
+    """Start processes that nobody waits for, and print them and the folder for temporary files."""
+    child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    reading, writing = os.pipe()
+    if (middle := os.fork()) == 0:
+        os.setsid()
+        if (orphan := os.fork()) == 0:  # as a daemon does
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            time.sleep(600)
+        os.write(writing, str(orphan).encode())
+        os._exit(0)
+    os.waitpid(middle, 0)
+    Path(tempfile.mkdtemp(), "half").write_text("of a file")
+    print(child.pid, os.read(reading, 20).decode(), tempfile.gettempdir(), flush=True)
+
+
+@job(timeout=2)
+def scatter_for_long() -> None:
+    scatter()
+    time.sleep(600)
+
+
+@job()
+def scatter_and(then: str, seconds: float = 0) -> None:
+    record()
+    scatter()
+    time.sleep(seconds)
+    if then in ENDS:
+        ENDS[then]()
+    if then == "raise":
+        raise ValueError
+
+
+@job()
+def clean_up(until: str) -> str:
+    """Write what happens, with the time; take some seconds to clean up, or go on for ever."""
+    try:
+        record()
+        time.sleep(600)
+    except BaseException:
+        record()
+        if until == "it is killed":
+            while True:
+                time.sleep(0.1)
+                record()
+        raise
+    return "rested"
+
+
+@job()
+def return_when_interrupted() -> int:
+    with suppress(BaseException):
+        record()
+        time.sleep(600)
+    return os.getpid()

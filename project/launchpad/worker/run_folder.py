@@ -1,0 +1,72 @@
+"""The folder for temporary files that each run has to itself; nothing of it is left, however the run ends.
+
+The template removes it. Where that was killed itself, as when a machine goes, the next template does, of whichever
+worker: a folder is in use as long as somebody holds its lock, which no kill outlives.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+PREFIX = "launchpad-job-"  # who shares the folder for temporary files may have a job-1 there
+
+
+class RunFolder:
+    """A new folder, which is in use until it is removed.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+
+    def __init__(self) -> None:
+        while True:
+            self.path = tempfile.mkdtemp(prefix=PREFIX)
+            self._lock = _open(self.path)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            if os.path.exists(self.path):
+                return
+            os.close(self._lock)  # another worker was faster, and has taken it for a leftover
+
+    def remove(self) -> None:
+        """Remove it, with all that is in it."""
+        remove(self.path)
+        os.close(self._lock)
+
+
+def remove_leftovers() -> None:
+    """Remove the folders of runs whose worker has gone."""
+    for folder in map(str, Path(tempfile.gettempdir()).glob(f"{PREFIX}*")):
+        with suppress(OSError):  # it has just gone, is in use, or is another user's
+            lock = _open(folder)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(lock).st_uid == os.geteuid():
+                    remove(folder)
+            finally:
+                os.close(lock)
+
+
+def remove(folder: str) -> None:
+    """Remove a folder, also where a job has taken the right to do so away, as some caches do."""
+    with suppress(OSError):
+        os.rmdir(folder)  # most are empty
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        if os.path.exists(folder):
+            _permit(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _permit(folder: str) -> None:
+    os.chmod(folder, 0o700)
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            _permit(entry.path)
+
+
+def _open(folder: str) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
