@@ -7,12 +7,14 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Collection
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from ipaddress import IPv4Address
+from math import ceil, inf
 from pathlib import Path
 from socket import create_server
-from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
+from subprocess import DEVNULL, PIPE, STDOUT, Popen
 from threading import Lock, Thread
 from typing import IO
 
@@ -27,9 +29,16 @@ TITLE = "Launchpad"  # what the page calls itself, unless the variable says othe
 
 WORKER = "rq worker --worker-class worker.Worker default"  # as in docker-compose.yml
 
-# A shell whose `read` returns when local.py has gone without stopping its parts (kill -9): then this does it. Valkey,
-# the fourth if it is there, is not asked but only made to end: the worker needs it until then.
-GUARD = 'exec 2>/dev/null; read _; kill -s TERM -- "$1" "$2" "$3"; sleep 8; kill -s KILL -- "$@"'
+GRACE_SECONDS = "6"  # unless the variable says otherwise: here a person waits for Ctrl-C
+SPARE_SECONDS = 4  # for what a part does beside its job's end
+
+# A shell whose `read` returns when local.py has gone without stopping its parts (kill -9): then this does it. It gets
+# the seconds that they have, their process groups, and that of Valkey: the worker needs it until it has ended.
+GUARD = """exec 2>/dev/null; read _; seconds=$1; kill -s TERM -- $2
+for group in $2; do
+  while [ "$seconds" -gt 0 ] && kill -s 0 -- "$group"; do sleep 1; seconds=$((seconds - 1)); done
+done
+kill -s KILL -- $2 $3"""
 
 printer, printing = Printer(width=len("dashboard")), Lock()
 
@@ -39,18 +48,37 @@ class LocalSettings(Settings):
 
     bind_address: IPv4Address = IPv4Address("127.0.0.1")
     valkey_port: int = Field(default=6380, ge=1, le=65535)
+    workers: int = Field(default=1, ge=1, le=100)
+
+
+class Relay(Thread):
+    """Prints what a part writes, and remembers the last line of it."""
+
+    def __init__(self, name: str, colour: str, lines: IO[bytes] | None) -> None:
+        super().__init__(daemon=True)
+        self.part, self.colour, self.lines = name, colour, lines
+        self.last = ""
+
+    def run(self) -> None:
+        """Print line by line."""
+        for line in self.lines or ():
+            text = line.decode(errors="replace")
+            self.last = text.strip() or self.last
+            show(self.part, text, self.colour)
 
 
 class Parts:
     """The processes that make up the system, each in a session of its own: Ctrl-C reaches only local.py.
 
-    It stops them in the reverse order of their start, so that Valkey is there until the worker has written how its
-    job ended. (honcho's own Manager stops all at once, and by force after 5 s; a job has 6.)
+    It stops Valkey last, so that it is there until the workers have written how their jobs ended. (honcho's own
+    Manager stops all at once, and by force after 5 s; a job may have more.)
     """
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], seconds: int) -> None:
         self.environment = environment
+        self.seconds = seconds  # that they have to end by themselves
         self.processes: dict[str, Popen[bytes]] = {}
+        self.relays: dict[str, Relay] = {}
         self.colours = get_colours()
 
     def start(self, name: str, program: str, *arguments: str, stdin: int = DEVNULL) -> None:
@@ -66,7 +94,8 @@ class Parts:
         )
         self.processes[name] = process
         show("system", f"{name} started (pid {process.pid})")
-        Thread(target=relay, args=(name, next(self.colours), process.stdout), daemon=True).start()
+        self.relays[name] = Relay(name, next(self.colours), process.stdout)
+        self.relays[name].start()
 
     def start_script(self, name: str, script: str, *arguments: str) -> None:
         """Start a command of our virtual environment."""
@@ -74,20 +103,29 @@ class Parts:
         self.start(name, sys.executable, str(Path(sys.executable).with_name(script)), *arguments)
 
     def ended(self) -> str:
-        """Say which process has ended; nothing, if none has."""
-        ended = [name for name, process in self.processes.items() if process.poll() is not None]
-        return f"{ended[0]} ended with status {self.processes[ended[0]].returncode}" if ended else ""
+        """Return the name of a process that has ended; nothing, if none has."""
+        return next((name for name, process in self.processes.items() if process.poll() is not None), "")
 
-    def stop(self) -> None:
-        """End all processes, the last one first."""
-        for process in reversed(self.processes.values()):
-            stop(process)
+    def last_words(self, name: str) -> str:
+        """Return the last line that a part wrote which has ended by itself: it says why; nothing if it was killed."""
+        self.relays[name].join(1)
+        return self.relays[name].last if self.processes[name].returncode > 0 else ""
+
+    def others(self) -> list[Popen[bytes]]:
+        """Return all but Valkey."""
+        return [process for name, process in self.processes.items() if name != "valkey"]
+
+    def stop(self, signals: list[int]) -> None:
+        """End all processes, Valkey last."""
+        stop(self.others(), self.seconds, signals)
+        stop(self.processes.values(), self.seconds, signals)
 
 
 def main() -> None:
     """Run until a part ends or a signal comes."""
     load_dotenv(".env")  # as Compose and `flask` do; what is set in the shell counts more
-    os.environ["TITLE"] = os.environ.get("TITLE") or TITLE
+    for name, value in {"TITLE": TITLE, "GRACE_SECONDS": GRACE_SECONDS}.items():
+        os.environ[name] = os.environ.get(name) or value
     settings = LocalSettings.from_environ()
     check_ports(settings)
     signals = note_signals()
@@ -95,18 +133,19 @@ def main() -> None:
     data.mkdir(exist_ok=True)
     files_url = os.environ.get("FILES_URL") or str(data / "files")
     # TMPDIR: the worker touches a file there, which in /tmp may be another user's.
-    # RELOAD_JOBS: a change to jobs.py counts at the next job.
-    ours = {"PYTHONUNBUFFERED": "1", "TMPDIR": str(data), "FILES_URL": files_url, "RELOAD_JOBS": "1"}
-    parts = Parts(os.environ | ours)
+    ours = {"PYTHONUNBUFFERED": "1", "TMPDIR": str(data), "FILES_URL": files_url}
+    parts = Parts(os.environ | ours, ceil(settings.grace_seconds + settings.stop_seconds) + SPARE_SECONDS)
     show("system", f"files: FILES_URL={files_url}")
+    ended = ""
     try:
         start(parts, settings, data)
-        while not signals and not parts.ended():
+        while not (signals or (ended := parts.ended())):
             time.sleep(0.1)
-        show("system", f"{parts.ended() or 'stopping'} (a running job gets 6 s)")
+        why = f"{ended} ended with status {parts.processes[ended].returncode}" if ended else "stopping"
+        show("system", f"{why} (a running job gets {settings.grace_seconds:g} s)")
     finally:
-        parts.stop()
-    sys.exit(0 if signals else 1)
+        parts.stop(signals)
+    sys.exit(0 if signals else parts.last_words(ended) or 1)
 
 
 def check_ports(settings: LocalSettings) -> None:
@@ -135,15 +174,17 @@ def start(parts: Parts, settings: LocalSettings, data: Path) -> None:
     """Start Valkey, unless REDIS_URL names a server, then what needs it, then the guard."""
     if not parts.environment.get("REDIS_URL"):
         parts.environment["REDIS_URL"] = start_valkey(parts, settings.valkey_port, data)
-    parts.start_script("worker", *WORKER.split())
+    for number in range(1, settings.workers + 1):
+        parts.start_script(f"worker-{number}" if settings.workers > 1 else "worker", *WORKER.split())
     web = {"dashboard": (settings.dashboard_port, ""), "server": (settings.server_port, settings.script_name)}
     for name, (port, path) in web.items():
         address = f"{settings.bind_address}:{port}"
         # gunicorn reads SCRIPT_NAME by itself, which is the server's path alone.
         parts.start_script(name, "gunicorn", "--env", f"SCRIPT_NAME={path}", "--bind", address, f"{name}:create_app()")
         show("system", f"{name}: http://{address}{path}")
-    groups = [f"-{process.pid}" for process in reversed(parts.processes.values())]
-    parts.start("guard", "sh", "-c", GUARD, "guard", *groups, stdin=PIPE)
+    groups = " ".join(f"-{process.pid}" for process in parts.others())
+    valkey = f"-{parts.processes['valkey'].pid}" if "valkey" in parts.processes else ""
+    parts.start("guard", "sh", "-c", GUARD, "guard", str(parts.seconds), groups, valkey, stdin=PIPE)
 
 
 def start_valkey(parts: Parts, port: int, data: Path) -> str:
@@ -159,12 +200,6 @@ def start_valkey(parts: Parts, port: int, data: Path) -> str:
     return url
 
 
-def relay(name: str, colour: str, lines: IO[bytes]) -> None:
-    """Print what a part writes."""
-    for line in lines:
-        show(name, line.decode(errors="replace"), colour)
-
-
 def show(name: str, text: str, colour: str | None = None) -> None:
     """Print a line with the time and the name of who wrote it."""
     try:
@@ -174,13 +209,20 @@ def show(name: str, text: str, colour: str | None = None) -> None:
         os.kill(os.getpid(), signal.SIGHUP)
 
 
-def stop(process: Popen[bytes]) -> None:
-    """End a process and its group: asked once, then again, then by force."""
-    # RQ's worker gives its job 6 s, and takes it down at the second SIGTERM; by force, the job would stay.
-    for number, patience in ((signal.SIGTERM, 10), (signal.SIGTERM, 3), (signal.SIGKILL, None)):
-        with suppress(ProcessLookupError, PermissionError, TimeoutExpired):  # macOS: not permitted, for a zombie
-            os.killpg(process.pid, number)
-            process.wait(patience)
+def stop(processes: Collection[Popen[bytes]], seconds: float, signals: list[int]) -> None:
+    """End processes and their groups: asked once, then again, then by force; Ctrl-C goes on to the next at once."""
+    asked = signals.count(signal.SIGINT)
+    # A worker that is asked again ends its job at once; by force, the job would stay as if it were running.
+    for number, patience in ((signal.SIGTERM, seconds), (signal.SIGTERM, 3.0), (signal.SIGKILL, inf)):
+        for process in processes:
+            with suppress(ProcessLookupError, PermissionError):  # macOS: not permitted, for a zombie
+                os.killpg(process.pid, number)
+        deadline = time.monotonic() + patience
+        while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+            if signals.count(signal.SIGINT) > asked:
+                asked += 1
+                break
+            time.sleep(0.05)
 
 
 if __name__ == "__main__":

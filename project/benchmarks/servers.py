@@ -10,7 +10,7 @@ from threading import Event, Thread
 from typing import Any
 
 from redis.connection import AbstractConnection
-from stage import APP, CELERY, FLASK_RQ, OURS, RQ_WORKER, Kind, Server, Stage, rounds
+from stage import APP, CELERY, FLASK_RQ, OURS, OURS_WARM, RQ_WORKER, Kind, Server, Stage, rounds
 from table import Table
 from tqdm import tqdm
 
@@ -26,7 +26,7 @@ ALONE = Kind("Flask alone, a fixed answer", "", "", 0)
 
 def first(stage: Stage, table: Table) -> None:
     """From a launch over HTTP to the first progress that the API tells."""
-    kinds = [RQ_WORKER, OURS, FLASK_RQ, CELERY]
+    kinds = [RQ_WORKER, OURS, OURS_WARM, FLASK_RQ, CELERY]
     stage.redis.flushall()
     with ExitStack() as opened:
         launches = {}

@@ -42,6 +42,7 @@ class Kind:
     jobs: int
     done: str = "zcard rq:finished:default"  # the Redis command that counts the results
     results: int = 0  # Redis keeps them in this database, counted from the broker's
+    warm: bool = False  # whether our functions keep a process
 
     @property
     def is_ours(self) -> bool:
@@ -65,13 +66,14 @@ CELERY_COMMAND = "celery --app celery_tasks worker --pool prefork --concurrency 
 DRAMATIQ_COMMAND = "dramatiq dramatiq_tasks --processes 1 --threads 1"
 HUEY_COMMAND = "huey_consumer huey_tasks.huey -k process -w 1"
 RQ_WORKER = Kind("RQ `Worker`", RQ, "rq_client", 500)
-OURS = Kind("this project", " ".join(WORKER), "client", 2000)
+OURS = Kind("this project", " ".join(WORKER), "client", 1000)
+OURS_WARM = Kind("this project, `warm=True`", " ".join(WORKER), "client", 2000, warm=True)
 FLASK_RQ = Kind("Flask-RQ", "flask --app flask_rq_app rq worker", "flask_rq_app", 20)
 CELERY = Kind("Celery, `prefork`", CELERY_COMMAND, "celery_tasks", 3000, "dbsize", 1)
 SIMPLE_WORKER = Kind("RQ `SimpleWorker` ¹", f"{RQ} {SIMPLE}", "rq_client", 1500)
 DRAMATIQ = Kind("Dramatiq, one thread ¹", DRAMATIQ_COMMAND, "dramatiq_tasks", 3000, "dbsize", 1)
 HUEY = Kind("huey, `process`", HUEY_COMMAND, "huey_tasks", 6000, "hlen huey.results.peers")
-KINDS = [RQ_WORKER, OURS, FLASK_RQ, CELERY, HUEY, DRAMATIQ, SIMPLE_WORKER]
+KINDS = [RQ_WORKER, OURS, OURS_WARM, FLASK_RQ, CELERY, HUEY, DRAMATIQ, SIMPLE_WORKER]
 
 
 @cache
@@ -152,7 +154,8 @@ class Stage:
     def worker(self, kind: Kind, base: int = 0, **environ: str) -> Iterator["Child"]:
         """Run one worker."""
         program, *arguments = kind.command.format(broker=self.url(base)).split()
-        with self.run([kind.program(program), *arguments], kind.folder, **self.environ(base), **environ) as child:
+        environ |= self.environ(base) | {"WARM": "1" * kind.warm}
+        with self.run([kind.program(program), *arguments], kind.folder, **environ) as child:
             yield child
 
     @contextmanager

@@ -7,6 +7,7 @@ from werkzeug.exceptions import NotFound
 
 from launchpad import cli
 from launchpad.functions.catalog import collect
+from launchpad.functions.mistakes import load
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
 from launchpad.web import api, errors, fragments, openapi, pages, security, uploads
@@ -30,11 +31,13 @@ class Launchpad:
 
     Args:
         app: the app; without it, call `init_app` later.
-        jobs: the module, or the package, with the functions that are decorated with `@job`.
+        jobs: the module, or the package, with the functions that are decorated with `@job`; or its name: then
+            a mistake in it is the last line on the terminal, whatever it is.
         url_prefix: the path below which all of it is, like "/tools".
         settings: otherwise those of the environment.
 
     Raises:
+        Mistake: the functions cannot be imported, or one cannot be launched as it is.
         SystemExit: a setting of the environment is wrong.
         ValueError: the app has a view where our first page is to be.
     """
@@ -42,7 +45,7 @@ class Launchpad:
     def __init__(
         self,
         app: Flask | None = None,
-        jobs: ModuleType | None = None,
+        jobs: ModuleType | str | None = None,
         *,
         url_prefix: str = "",
         settings: Settings | None = None,
@@ -52,13 +55,15 @@ class Launchpad:
         elif app is not None or jobs is not None:
             raise TypeError("Launchpad takes an app and the module with the functions, or neither.")
 
-    def init_app(self, app: Flask, jobs: ModuleType, *, url_prefix: str = "", settings: Settings | None = None) -> None:
+    def init_app(
+        self, app: Flask, jobs: ModuleType | str, *, url_prefix: str = "", settings: Settings | None = None
+    ) -> None:
         """Do what the constructor does with an app."""
         settings = settings or Settings.from_environ()
         url_prefix = url_prefix.rstrip("/")
         if f"{url_prefix}/" in (rule.rule for rule in app.url_map.iter_rules()):
             raise ValueError(f"The app has a view at {url_prefix}/: give Launchpad another url_prefix.")
-        manager = JobManager(settings, collect(jobs))
+        manager = JobManager(settings, collect(load(jobs) if isinstance(jobs, str) else jobs))
         app.extensions["launchpad"] = State(
             settings=settings,
             functions=manager.functions,

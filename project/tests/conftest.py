@@ -152,8 +152,8 @@ def work(redis_url: str, files_url: str) -> Callable[[], None]:
 
 @pytest.fixture
 def worker(redis_url: str, files_url: str, redis: Redis) -> Iterator[subprocess.Popen[bytes]]:
-    """A real worker in the background."""
-    with process(WORKER, REDIS_URL=redis_url, FILES_URL=files_url) as child:
+    """A real worker in the background, which ends soon when it is told to."""
+    with process(WORKER, REDIS_URL=redis_url, FILES_URL=files_url, GRACE_SECONDS="1") as child:
         wait_until(lambda: is_listening(redis))
         yield child
 

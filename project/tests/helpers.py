@@ -163,13 +163,35 @@ def lend_environment(folder: Path) -> None:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """The processes that a process has started; none where it has ended."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def descendants(pid: int) -> set[int]:
+    """The processes that a process has started, and those that these have."""
+    found = children(pid)
+    return set(found).union(*map(descendants, found))
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process has not ended, even if nobody has asked how."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def horses(worker: subprocess.Popen[bytes]) -> list[int]:
-    """The processes of the jobs: those children of the worker that lead a process group."""
-    return [pid for pid in children(worker.pid) if os.getpgid(pid) == pid]
+    """The processes of the jobs: those children of the worker's template that lead a process group."""
+    found = []
+    for pid in (job for child in children(worker.pid) for job in children(child)):
+        with suppress(ProcessLookupError):  # it has just ended
+            if os.getpgid(pid) == pid:
+                found.append(pid)
+    return found
 
 
 def peak_memory(pid: int) -> int:

@@ -1,37 +1,34 @@
-"""Workers that are late in one step between taking a job and running it, so that a signal can come in the middle."""
+"""A worker that is late in one step between taking a job and running it, so that a signal can come in the middle.
+
+LATE_STEP names the step: a function of a module in `launchpad.worker`. What is forked later is late in it, too.
+"""
 
 import os
 import time
 from contextlib import suppress
+from functools import reduce
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from rq.exceptions import StopRequested
 
-from launchpad.worker import command, worker
+from launchpad.worker import command
 
-STEP = os.environ["LATE_STEP"]
-
-
-class Late:
-    """Stands before a worker among the bases."""
-
-    imminent_shutdown_delay = 2
+NAMES = os.environ["LATE_STEP"].split(".")
+owner = reduce(getattr, NAMES[1:-1], import_module(f"launchpad.worker.{NAMES[0]}"))
+step = getattr(owner, NAMES[-1])
 
 
-def be_late(self: Any, *args: Any, **kwargs: Any) -> Any:
+def be_late(*args: Any, **kwargs: Any) -> Any:
     Path("late").touch()
     with suppress(StopRequested):  # as logging does with all that a handler of signals raises
         time.sleep(1)
-    return getattr(super(Late, self), STEP)(*args, **kwargs)
+    return step(*args, **kwargs)
 
 
-setattr(Late, STEP, be_late)
+setattr(owner, NAMES[-1], be_late)
 
 
-class Worker(Late, command.WarmWorker):
-    pass
-
-
-class ForkingWorker(Late, worker.ForkingWorker):
+class Worker(command.Worker):
     pass

@@ -72,8 +72,17 @@ def die_loudly() -> None:
 
 
 @job()
+def hold_the_pipe() -> None:
+    """Leave a child that nobody ends, in a session of its own, and go on."""
+    child = subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 60"], start_new_session=True)
+    print(os.getpid(), child.pid)
+    time.sleep(60)
+
+
+@job()
 def go_on() -> None:
     child = subprocess.Popen(["sleep", "60"])
+    child.returncode = 0  # that it still runs is meant
     print(os.getpid(), child.pid)
     while True:
         print(time.time())
@@ -104,10 +113,12 @@ def try_again() -> None:
 
 @job()
 def leave_a_child(seconds: int) -> None:
-    script = f"trap '' TERM; echo begin; sleep {seconds}; echo end; echo its error >&2"
-    child = subprocess.Popen(["sh", "-c", script], start_new_session=True)
+    begun, say = os.pipe()
+    script = f"trap '' TERM; echo begin; echo . >&{say}; sleep {seconds}; echo end; echo its error >&2"
+    child = subprocess.Popen(["sh", "-c", script], start_new_session=True, pass_fds=[say])
+    os.read(begun, 1)
     child.returncode = 0  # that it still runs is meant
-    print("returns")
+    print(child.pid)
 
 
 @job()

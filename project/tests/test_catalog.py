@@ -1,5 +1,9 @@
 """What `@job` makes of a function: its inputs, its checks, its types."""
 
+import asyncio
+import re
+import sys
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -11,6 +15,8 @@ from pydantic import Field
 
 import jobs
 from launchpad.functions.catalog import Function, InvalidArguments, collect, job
+
+HERE = r"^test_catalog.py, line \d+: "
 
 
 def decorated(function: Any, **options: Any) -> Function:
@@ -64,9 +70,9 @@ def test_a_type_without_a_form_stops_the_start_in_one_line() -> None:
 
     def shift(at: bytes) -> None: ...
 
-    with pytest.raises(TypeError, match=r"^render: parameter scene: there is no form for dict\[str, int\]$"):
+    with pytest.raises(TypeError, match=HERE + r"render: parameter scene: there is no form for dict\[str, int\]$"):
         decorated(render)
-    with pytest.raises(TypeError, match=r"^shift: parameter at: there is no form for bytes$"):
+    with pytest.raises(TypeError, match=HERE + r"shift: parameter at: there is no form for bytes$"):
         decorated(shift)
 
 
@@ -77,16 +83,87 @@ def test_a_parameter_needs_a_type_and_a_name() -> None:
 
     def reserved(function: str) -> None: ...
 
-    with pytest.raises(TypeError, match="^reserved: parameter function needs another name"):
+    with pytest.raises(TypeError, match=HERE + r"reserved: parameter function needs another name"):
         decorated(reserved)
     for function in (untyped, many):
-        with pytest.raises(TypeError, match=f"^{function.__name__}: parameter x needs"):
+        with pytest.raises(TypeError, match=HERE + rf"{function.__name__}: parameter x needs"):
             decorated(function)
 
 
 def test_an_unknown_option_fails_at_import() -> None:
     with pytest.raises(TypeError, match="retry"):
         job(retry=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"retries": -1}, "option retries: Input should be greater than or equal to 0"),
+        ({"timeout": "soon"}, "option timeout: Input should be a valid integer"),
+        ({"warm": "yes"}, "option warm: Input should be a valid boolean"),
+        ({"memory": "much"}, 'option memory: an amount is written like "2 GB" or "512 MB"'),
+        ({"memory": "1 MB"}, "option memory: Python itself needs 50 MB"),
+    ],
+)
+def test_a_wrong_option_stops_the_start_in_one_line(options: dict[str, Any], said: str) -> None:
+    def wait() -> None: ...
+
+    with pytest.raises(TypeError) as stop:
+        job(**options)(wait)
+    assert re.fullmatch(HERE + f"wait: {re.escape(said)}", str(stop.value))
+
+
+def test_an_amount_of_memory_has_the_usual_units() -> None:
+    def wait() -> None: ...
+
+    amounts = {"200 MB": 200_000_000, "2GB": 2_000_000_000, "1.5 gib": 3 * 2**29, "512 MiB": 2**29}
+    assert {text: decorated(wait, memory=text).memory for text in amounts} == amounts
+    assert decorated(wait).memory is None
+
+
+def test_a_function_that_yields_or_is_none_stops_the_start() -> None:
+    def count() -> Iterator[int]:
+        yield 1
+
+    async def count_later() -> AsyncIterator[int]:
+        yield 1
+
+    for function in (count, count_later):
+        with pytest.raises(TypeError, match=rf"line \d+: {function.__name__}: it yields"):
+            decorated(function)
+    with pytest.raises(TypeError, match="@job stands above a EnumType: put it above a function"):
+        decorated(Colour)
+
+
+def test_an_async_function_runs_in_a_loop_of_its_own() -> None:
+    async def double(number: int) -> int:
+        await asyncio.sleep(0)
+        return 2 * number
+
+    assert decorated(double).run({"number": 2}) == 4
+
+
+def module_of(code: str) -> ModuleType:
+    """Make a module of jobs, as an import does."""
+    module = ModuleType("made_for_a_test")
+    sys.modules[module.__name__] = module
+    try:
+        exec(
+            compile("from functools import cache\nfrom launchpad import job\n" + code, "made.py", "exec"), vars(module)
+        )
+    finally:
+        del sys.modules[module.__name__]
+    return module
+
+
+def test_a_decorator_above_job_stops_the_start_instead_of_being_skipped() -> None:
+    with pytest.raises(TypeError, match="^made.py, line 3: wait: put @job above its other decorators$"):
+        collect(module_of("@cache\n@job()\ndef wait() -> None: ...\n"))
+
+
+def test_two_functions_of_one_name_stop_the_start() -> None:
+    with pytest.raises(TypeError, match="^made.py, line 3: wait: another one has this name$"):
+        collect(module_of("@job()\ndef wait() -> None: ...\n@job()\ndef wait(seconds: int) -> None: ...\n"))
 
 
 def test_parameters_may_have_the_names_of_pydantic_methods() -> None:
@@ -108,7 +185,7 @@ def test_forms_give_strings_and_json_gives_types() -> None:
 def test_a_wrong_default_stops_the_start() -> None:
     def wait(seconds: Annotated[int, Field(ge=1)] = 0) -> None: ...
 
-    with pytest.raises(TypeError, match="^wait: parameter seconds: the default"):
+    with pytest.raises(TypeError, match=HERE + r"wait: parameter seconds: the default"):
         decorated(wait)
 
 

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,7 +66,7 @@ class Run:
 
     def pids(self) -> dict[str, int]:
         """The processes that it says to have started."""
-        return {name: int(pid) for name, pid in re.findall(r"(\w+) started \(pid (\d+)\)", self.output.read_text())}
+        return {name: int(pid) for name, pid in re.findall(r"([\w-]+) started \(pid (\d+)\)", self.output.read_text())}
 
     def has_left_nothing(self) -> bool:
         return not any(has_processes(group) for group in self.pids().values())
@@ -139,15 +140,54 @@ def test_it_ends_with_all_its_processes_and_the_next_run_has_the_jobs(
 def test_ctrl_c_twice_fails_the_running_job_and_leaves_no_process_of_it(tmp_path: Path, redis_url: str) -> None:
     with Redis.from_url(redis_url) as redis:
         before = connections(redis)
-        with running(tmp_path, REDIS_URL=redis_url) as run:
+        with running(tmp_path, REDIS_URL=redis_url, GRACE_SECONDS="60") as run:
             assert "valkey" not in run.pids()
             job = run.launch(60)
             wait_until(lambda: run.ask(job)["progress"])
             run.process.send_signal(signal.SIGINT)
             wait_until(lambda: "stopping" in run.output.read_text())
+            began = time.monotonic()
             press_ctrl_c(run)
+            assert time.monotonic() - began < 5, "at once, and not after its grace"
         assert connections(redis) <= before, "somebody of the run is still there"
         assert redis.hget(job.replace("/api/jobs/", "rq:job:"), "status") == b"failed"
+
+
+@pytest.mark.long
+def test_ctrl_c_lets_a_job_finish_that_needs_no_longer_than_its_grace(tmp_path: Path) -> None:
+    with running(tmp_path) as run:
+        job = run.launch(3)
+        wait_until(lambda: run.ask(job)["progress"])
+        press_ctrl_c(run)
+        assert "(a running job gets 6 s)" in run.output.read_text()
+    with running(tmp_path) as run:
+        assert run.ask(job)["state"] == "finished"
+
+
+@pytest.mark.long
+def test_so_many_workers_run_as_are_wanted_and_all_have_their_grace_at_once(tmp_path: Path) -> None:
+    with running(tmp_path, WORKERS="3", GRACE_SECONDS="1", STOP_SECONDS="1") as run:
+        assert {name for name in run.pids() if "worker" in name} == {"worker-1", "worker-2", "worker-3"}
+        wait_until(lambda: run.ask("/readyz")["workers"] == 3)
+        jobs = [run.launch(60) for _ in range(3)]
+        wait_until(lambda: all(run.ask(job)["progress"] for job in jobs))
+        began = time.monotonic()
+        press_ctrl_c(run)
+        assert time.monotonic() - began < 6, "one after the other they would need more"
+    with running(tmp_path) as run:
+        assert "worker" in run.pids()
+        assert [run.ask(job)["state"] for job in jobs] == ["failed"] * 3
+
+
+@pytest.mark.long
+def test_a_kill_lets_the_workers_have_their_grace_too(tmp_path: Path) -> None:
+    with running(tmp_path, GRACE_SECONDS="10") as run:
+        job = run.launch(8)
+        wait_until(lambda: run.ask(job)["progress"])
+        run.process.kill()
+        wait_until(run.has_left_nothing, 30)
+    with running(tmp_path) as run:
+        assert run.ask(job)["state"] == "finished"
 
 
 def test_when_one_part_ends_all_end_and_it_is_an_error(tmp_path: Path) -> None:
@@ -158,6 +198,27 @@ def test_when_one_part_ends_all_end_and_it_is_an_error(tmp_path: Path) -> None:
         assert run.process.wait(20) == 1
         wait_until(run.has_left_nothing)
         assert "dashboard ended with status -9" in run.output.read_text()
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("import no_such_package\n", "there is no module no_such_package: name its package in requirements.in"),
+        (
+            "@job(timeout=0)\ndef run() -> None: ...\n",
+            "run: option timeout: Input should be greater than or equal to 1",
+        ),
+    ],
+)
+def test_a_mistake_in_the_functions_is_the_last_line(tmp_path: Path, code: str, line: str) -> None:
+    jobs = copy_project(tmp_path, "\n\n" + code) / "jobs.py"
+    number = jobs.read_text().count("\n") + 1 - code.count("\n")
+    command, settings = command_in(tmp_path), environment()
+    done = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"launchpad.Mistake: jobs.py, line {number}: {line}")
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" in done.stdout
 
 
 @pytest.mark.parametrize("name", PORTS)
@@ -183,6 +244,9 @@ def test_one_port_for_two_parts_is_refused(tmp_path: Path) -> None:
         ("BIND_ADDRESS", "192.0.2.1"),  # an address for examples: no machine has it
         ("REDIS_URL", "http://localhost"),
         ("LOGIN_PASSWORD", "secret"),
+        ("WORKERS", "0"),
+        ("WORKERS", "many"),
+        ("GRACE_SECONDS", "-1"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(tmp_path: Path, name: str, value: str) -> None:
@@ -209,4 +273,3 @@ def test_the_worker_is_started_with_the_words_of_the_compose_files() -> None:
     assert local.WORKER.split() == WORKER
     overlay = (PROJECT.parent / "docker-compose-development.yml").read_text()
     assert "rq worker" not in overlay
-    assert 'RELOAD_JOBS: "1"' in overlay

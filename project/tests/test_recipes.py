@@ -107,7 +107,8 @@ def result_of(url: str, function: str, **arguments: Any) -> Any:
 
 
 def test_every_block_is_followed() -> None:
-    source = Path(__file__).read_text() + (PROJECT / "tests/browser/test_below_a_path.py").read_text()
+    others = ("tests/browser/test_below_a_path.py", "tests/test_readme.py")
+    source = Path(__file__).read_text() + "".join((PROJECT / name).read_text() for name in others)
     for block in RECIPE_BLOCKS:
         what = block.mark.rpartition(" ")[0]
         assert what in ("create", "add to", "create_app of") or f'"{block.mark}"' in source, block

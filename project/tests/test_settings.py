@@ -22,6 +22,12 @@ def test_the_settings_of_the_page_are_read() -> None:
     assert (settings.title, settings.dashboard_url, settings.script_name) == tuple(environ.values())
 
 
+def test_how_long_a_job_may_clean_up_and_go_on_is_read() -> None:
+    assert (Settings().stop_seconds, Settings().grace_seconds) == (5, 25)
+    settings = Settings.from_environ({"STOP_SECONDS": "0.5", "GRACE_SECONDS": "0"})
+    assert (settings.stop_seconds, settings.grace_seconds) == (0.5, 0)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -39,6 +45,10 @@ def test_the_settings_of_the_page_are_read() -> None:
         ("DASHBOARD_URL", "ftp://:secret@monitor.example/"),
         ("DASHBOARD_URL", "https:///rq"),
         ("DASHBOARD_URL", "https://[x"),
+        ("STOP_SECONDS", "soon"),
+        ("STOP_SECONDS", "-1"),
+        ("GRACE_SECONDS", "nan"),
+        ("GRACE_SECONDS", "100000"),
         ("SCRIPT_NAME", "tools"),
         ("SCRIPT_NAME", "/tools/"),
         ("SCRIPT_NAME", "/"),

@@ -1,4 +1,4 @@
-"""One process for many jobs: when it is kept, when it is not, and that nobody but RQ's own ways is needed beside it."""
+"""The processes of jobs: a fresh one for each, or one that is kept for its function; and RQ's own ways beside them."""
 
 import os
 import signal
@@ -15,12 +15,12 @@ from rq.command import send_kill_horse_command, send_stop_job_command
 from rq.suspension import resume, suspend
 
 import rovers
-from helpers import BIN, WORKER, functions_of, horses, is_listening, process, wait_until
+from helpers import BIN, WORKER, alive, functions_of, horses, is_listening, process, wait_until
 from launchpad.functions.catalog import collect
 from launchpad.queue import schemas
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
-from launchpad.worker.warm import INTERVAL_SECONDS, START_JOB
+from launchpad.worker.worker import DUE_SECONDS, START_JOB
 
 Waiter = subprocess.Popen[bytes]
 
@@ -35,7 +35,7 @@ def manager(app: Flask, settings: Settings) -> Iterator[JobManager]:
 @pytest.fixture
 def worker(redis_url: str, files_url: str, redis: Redis, tmp_path: Path) -> Iterator[Waiter]:
     options = functions_of("rovers", tmp_path)
-    with process(WORKER, REDIS_URL=redis_url, FILES_URL=files_url, **options) as child:
+    with process(WORKER, REDIS_URL=redis_url, FILES_URL=files_url, GRACE_SECONDS="1", **options) as child:
         wait_until(lambda: is_listening(redis))
         yield child
 
@@ -46,84 +46,139 @@ def run(manager: JobManager, function: str, **arguments: Any) -> schemas.Job:
     return wait_until(lambda: (job := manager.get(id)).ended_at and job)
 
 
-def process_of(manager: JobManager) -> int:
-    """The process that the next job runs in."""
-    return int(run(manager, "where").result.value)
+def value(manager: JobManager, function: str, **arguments: Any) -> Any:
+    """The result of a function that is to finish."""
+    job = run(manager, function, **arguments)
+    assert job.state == "finished", job.error
+    return job.result.value
 
 
-def test_jobs_follow_each_other_in_one_process(manager: JobManager, worker: Waiter) -> None:
-    [horse] = {process_of(manager) for _ in range(5)}
-    assert horses(worker) == [horse]
-    assert worker.pid != horse
+def lines(manager: JobManager, id: str) -> list[str]:
+    wait_until(lambda: manager.log(id, 0).complete)
+    return [line.text for line in manager.log(id, 0).lines]
 
 
-def test_an_error_of_a_job_leaves_its_process_to_the_next(manager: JobManager, worker: Waiter) -> None:
-    before = process_of(manager)
-    assert run(manager, "fail").error.cause == "ValueError: no"
-    assert process_of(manager) == before
+# -- a fresh process
 
 
-def test_a_function_that_is_isolated_has_a_process_of_its_own_each_time(manager: JobManager, worker: Waiter) -> None:
-    others = [process_of(manager)]
-    own = [run(manager, "alone").result.value for _ in range(2)]
-    others.append(process_of(manager))
-    assert len({*own, *others}) == 4
+def test_each_job_has_a_fresh_process_of_which_nothing_is_left(manager: JobManager, worker: Waiter) -> None:
+    pids = [value(manager, "where") for _ in range(5)]
+    assert len({*pids, worker.pid}) == 6
+    assert not any(map(alive, pids))
+    assert horses(worker) == []
 
 
-@pytest.mark.parametrize(
-    ("function", "state"),
-    [
-        ("crash", "failed"),
-        ("leave", "failed"),
-        ("leave_silently", "failed"),
-        ("take_too_long", "failed"),
-        ("take_all_memory", "failed"),
-        ("grow", "finished"),
-        ("leave_a_thread", "finished"),
-        ("leave_a_child", "finished"),
-        ("close_all_files", "failed"),
-    ],
-)
-def test_after_what_leaves_a_doubt_the_next_job_has_a_new_process(
-    manager: JobManager, worker: Waiter, function: str, state: str
-) -> None:
-    before = process_of(manager)
-    assert run(manager, function).state == state
-    assert process_of(manager) != before
-
-
-def test_what_one_job_says_is_not_in_the_log_of_the_next(manager: JobManager, worker: Waiter) -> None:
+@pytest.mark.parametrize("function", ["say", "say_warm"])
+def test_what_one_job_says_is_not_in_the_log_of_the_next(manager: JobManager, worker: Waiter, function: str) -> None:
     for word in ("one", "two"):
-        job = run(manager, "say", word=word)
-        assert [line.text for line in manager.log(job.id, 0).lines] == [word]
+        job = run(manager, function, word=word)
+        assert lines(manager, job.id) == [word]
         assert job.progress.message == word
     assert run(manager, "where").progress is None
 
 
-def test_a_process_that_was_killed_between_two_jobs_is_replaced(manager: JobManager, worker: Waiter) -> None:
-    before = process_of(manager)
-    os.kill(before, signal.SIGKILL)
-    wait_until(lambda: ") Z " in Path(f"/proc/{before}/stat").read_text())
-    assert process_of(manager) != before
-
-
 def test_a_job_that_is_deleted_when_it_was_just_handed_over_does_not_run(manager: JobManager, worker: Waiter) -> None:
-    held = process_of(manager)
-    wait_until(lambda: not manager.page().workers.busy)  # so the worker knows that it has ended
+    held = value(manager, "where_warm")
     os.kill(held, signal.SIGSTOP)
-    id = manager.launch("where", {})[0].id
+    id = manager.launch("where_warm", {})[0].id
     wait_until(lambda: manager.get(id).state == "started")
     manager.delete(id)
-    assert process_of(manager) != held
+    assert value(manager, "where_warm") != held
     assert not list(manager.redis.scan_iter(f"*{id}*"))
 
 
-def test_a_stop_that_comes_too_late_does_not_hit_the_next_job(
-    manager: JobManager, worker: Waiter, redis: Redis
+# -- a process that is kept
+
+
+def test_a_warm_function_has_a_process_of_its_own_which_keeps_what_its_module_holds(
+    manager: JobManager, worker: Waiter
 ) -> None:
-    first = manager.launch("rest", {"seconds": 0.5})[0].id
+    pids = {value(manager, "where_warm") for _ in range(3)}
+    assert len(pids) == 1
+    assert [value(manager, "count_warm") for _ in range(3)] == [1, 2, 3]
+    assert value(manager, "where") not in pids
+    assert {value(manager, "where_warm")} == pids, "what others run meanwhile changes nothing"
+    assert len(horses(worker)) == 2, "one for each warm function that has run"
+
+
+DOUBTS = {
+    "raise_an_error": "failed",
+    "crash": "failed",
+    "leave": "failed",
+    "leave_silently": "failed",
+    "take_all_memory": "failed",
+    "take_too_long": "failed",
+    "grow": "finished",
+    "leave_a_thread": "finished",
+    "leave_a_daemon_thread": "finished",
+    "leave_a_child": "finished",
+    "close_stdout": "finished",
+    "close_descriptor_2": "finished",
+    "replace_stderr": "finished",
+    "change_the_folder": "finished",
+}
+
+
+@pytest.mark.parametrize("how", [*DOUBTS, pytest.param("close_all_files")])
+def test_after_what_leaves_a_doubt_the_next_run_has_a_new_process(
+    manager: JobManager, worker: Waiter, how: str
+) -> None:
+    before = value(manager, "doubtful", how="nothing")
+    job = run(manager, "doubtful", how=how)
+    assert job.state == DOUBTS.get(how, job.state), job.error
+    assert job.state == "failed" or job.result.value == before, "it was the one that is kept"
+    next_job = run(manager, "doubtful", how="nothing")
+    assert next_job.result.value != before
+    assert lines(manager, next_job.id) == []
+    assert not alive(before)
+    assert value(manager, "doubtful", how="nothing") == next_job.result.value
+
+
+def test_after_a_stop_the_next_run_has_a_new_process(manager: JobManager, worker: Waiter) -> None:
+    value(manager, "rest_warm", seconds=0)
+    [before] = horses(worker)
+    id = manager.launch("rest_warm", {"seconds": 60})[0].id
+    wait_until(lambda: manager.get(id).state == "started")
+    manager.stop(id)
+    wait_until(lambda: manager.get(id).state == "stopped")
+    assert not alive(before)
+    value(manager, "rest_warm", seconds=0)
+
+
+def test_a_process_that_has_run_enough_jobs_is_replaced_between_two_of_them(
+    manager: JobManager, worker: Waiter
+) -> None:
+    ids = [manager.launch("count_warm", {})[0].id for _ in range(25)]  # at once: none is handed to one that ends
+    wait_until(lambda: manager.page().counts["finished"] == 25)
+    counts = [manager.get(id).result.value for id in ids]
+    assert counts == [*range(1, 11), *range(1, 11), *range(1, 6)]
+
+
+def test_a_process_that_was_killed_between_two_jobs_is_replaced(manager: JobManager, worker: Waiter) -> None:
+    before = value(manager, "where_warm")
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: not alive(before))
+    assert value(manager, "where_warm") != before
+
+
+def test_a_source_file_that_changes_replaces_all_processes(manager: JobManager, worker: Waiter, tmp_path: Path) -> None:
+    before = value(manager, "where_warm")
+    with (tmp_path / "jobs.py").open("a") as file:
+        file.write("# changed\n")
+    assert value(manager, "where_warm") != before
+    assert not alive(before)
+
+
+# -- RQ's own ways
+
+
+@pytest.mark.parametrize("function", ["rest", "rest_warm"])
+def test_a_stop_that_comes_too_late_does_not_hit_the_next_job(
+    manager: JobManager, worker: Waiter, redis: Redis, function: str
+) -> None:
+    first = manager.launch(function, {"seconds": 0.5})[0].id
     [execution] = wait_until(lambda: redis.zrange(f"rq:executions:{first}", 0, -1))
-    second = manager.launch("rest", {"seconds": 1})[0].id
+    second = manager.launch(function, {"seconds": 1})[0].id
     wait_until(lambda: manager.get(second).state == "started")
     message = f'{{"command": "stop-job", "job_id": "{first}", "execution_id": "{execution.decode()}"}}'
     [name] = redis.smembers("rq:workers:default")
@@ -131,8 +186,11 @@ def test_a_stop_that_comes_too_late_does_not_hit_the_next_job(
     assert wait_until(lambda: manager.get(second).ended_at and manager.get(second)).state == "finished"
 
 
-def test_rqs_own_command_kills_the_process_of_a_job(manager: JobManager, worker: Waiter, redis: Redis) -> None:
-    id = manager.launch("rest", {"seconds": 60})[0].id
+@pytest.mark.parametrize("function", ["rest", "rest_warm"])
+def test_rqs_own_command_kills_the_process_of_a_job(
+    manager: JobManager, worker: Waiter, redis: Redis, function: str
+) -> None:
+    id = manager.launch(function, {"seconds": 60})[0].id
     name = wait_until(lambda: manager.get(id).worker)
 
     def is_killed() -> bool:
@@ -140,12 +198,13 @@ def test_rqs_own_command_kills_the_process_of_a_job(manager: JobManager, worker:
         return bool(manager.get(id).state == "failed")
 
     wait_until(is_killed)
-    assert manager.get(id).error.cause == "Its process was killed (out of memory?)."
+    assert manager.get(id).error.cause.startswith("Its process was killed, and not for want of memory; it had ")
 
 
 def test_a_job_is_stopped_by_rqs_own_command_and_the_next_one_runs(
     manager: JobManager, worker: Waiter, redis: Redis
 ) -> None:
+    value(manager, "where")  # so the functions are loaded
     id = manager.launch("rest", {"seconds": 60})[0].id
     wait_until(lambda: manager.get(id).state == "started")
     send_stop_job_command(redis, id, "json")
@@ -155,9 +214,9 @@ def test_a_job_is_stopped_by_rqs_own_command_and_the_next_one_runs(
 
 def hold(manager: JobManager, redis: Redis) -> None:
     """Suspend the worker; it looks once a second, and first runs the job that it already waits for."""
-    process_of(manager)
+    run(manager, "where")
     suspend(redis)
-    moment = time.monotonic() + INTERVAL_SECONDS
+    moment = time.monotonic() + DUE_SECONDS
     wait_until(lambda: time.monotonic() > moment)
     run(manager, "where")
     [worker] = redis.smembers("rq:workers:default")
@@ -169,7 +228,7 @@ def test_suspended_workers_take_no_job_until_they_are_resumed(
 ) -> None:
     hold(manager, redis)
     id = manager.launch("where", {})[0].id
-    moment = time.monotonic() + 2 * INTERVAL_SECONDS
+    moment = time.monotonic() + 2 * DUE_SECONDS
     wait_until(lambda: time.monotonic() > moment)
     assert manager.get(id).state == "queued"
     resume(redis)
@@ -204,10 +263,11 @@ def test_rqs_own_worker_tells_what_a_job_has_raised(manager: JobManager, run_rqs
     assert manager.get(id).error.cause == "ValueError: no"
 
 
-def test_a_job_costs_two_round_trips(manager: JobManager, worker: Waiter, redis: Redis) -> None:
+@pytest.mark.parametrize("function", ["where", "where_warm"])
+def test_a_job_costs_two_round_trips(manager: JobManager, worker: Waiter, redis: Redis, function: str) -> None:
     hold(manager, redis)
     for _ in range(100):
-        manager.launch("where", {})
+        manager.launch(function, {})
     redis.config_resetstat()
     resume(redis)
     wait_until(lambda: redis.zcard("rq:launchpad:state:finished") == 102)
@@ -234,18 +294,14 @@ def test_what_was_given_up_is_not_started(manager: JobManager, redis: Redis) -> 
     assert redis.hget(f"rq:job:{id}", "status") == b"failed"
 
 
-def test_a_worker_that_is_told_to_stop_leaves_no_job_that_it_has_taken(manager: JobManager, worker: Waiter) -> None:
-    ids = [manager.launch("where", {})[0].id for _ in range(500)]
+@pytest.mark.parametrize("function", ["where", "where_warm"])
+def test_a_worker_that_is_told_to_stop_leaves_no_job_that_it_has_taken(
+    manager: JobManager, worker: Waiter, function: str
+) -> None:
+    ids = [manager.launch(function, {})[0].id for _ in range(500)]
     wait_until(lambda: manager.page().counts["finished"] > 100)
     worker.terminate()
     worker.wait(20)
     counts = manager.page().counts
     assert counts["queued"] > 0
     assert counts["queued"] + counts["finished"] == len(ids)
-
-
-def test_a_process_that_has_run_enough_jobs_is_replaced_between_two_of_them(
-    manager: JobManager, worker: Waiter
-) -> None:
-    pids = [run(manager, "retire", after=3).result.value, *(process_of(manager) for _ in range(4))]
-    assert [pids.index(pid) for pid in pids] == [0, 0, 0, 3, 3]

@@ -1,7 +1,7 @@
-"""Both workers, when they are told to end at the worst moment."""
+"""A worker that is told to end, or to stop a job, at the worst moment; and how it starts."""
 
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,75 +10,86 @@ from redis import Redis
 from rq.command import send_stop_job_command
 
 import rovers
-from helpers import APP, BIN, PROJECT, WORKER, environ_in, functions_of, is_listening, process, wait_until, worker_of
+from helpers import APP, BIN, WORKER, environ_in, functions_of, is_listening, process, wait_until, worker_of
 from launchpad.functions.catalog import collect
 from launchpad.queue.manager import JobManager
 from launchpad.settings import Settings
 
-STEPS = {
-    "Worker": ["_job", "_hand", "fork_work_horse", "main_work_horse", "setup_work_horse_signals", "perform_job"],
-    "ForkingWorker": ["fork_work_horse", "main_work_horse", "setup_work_horse_signals", "perform_job"],
-}
+# What happens between taking a job and running it: in the worker, in its template, and in the process of the job.
+IN_WORKER = [
+    "worker.Worker._started",
+    "worker.Worker.execute_job",
+    "supervisor.Supervisor.run",
+    "supervisor.Supervisor.prepare",
+    "template.Template.send",
+]
+IN_TEMPLATE = ["forker._load", "forker._Forker._start", "forker._Forker._fork"]
+IN_PROCESS = ["forker.be_job_process", "job_process.set_up", "job_process.set_up_run", "job_process.run"]
+IN_WARM_PROCESS = ["forker._Forker._hand", "warm._be_warm_process", "warm.WarmProcess.hand"]
+STEPS = [
+    *((step, "rest") for step in (*IN_WORKER, *IN_TEMPLATE, *IN_PROCESS)),
+    *((step, "rest_warm") for step in (*IN_WARM_PROCESS, "job_process.set_up_run")),
+]
 
 
-@pytest.mark.parametrize(("kind", "step"), [(kind, step) for kind, steps in STEPS.items() for step in steps])
-def test_a_worker_that_is_told_to_end_before_a_job_has_begun_ends_it_in_time(
-    app: Flask, settings: Settings, redis_url: str, files_url: str, tmp_path: Path, kind: str, step: str
-) -> None:
+@pytest.fixture
+def manager(app: Flask, settings: Settings) -> Iterator[JobManager]:
     manager = JobManager(settings, collect(rovers))
-    if step == "_hand":  # which takes a process that has run a job
-        manager.launch("where", {})
-    id = manager.launch("rest", {"seconds": 60})[0].id
-    options = functions_of("rovers", tmp_path)
-    with process(
-        worker_of(f"late.{kind}"), REDIS_URL=redis_url, FILES_URL=files_url, LATE_STEP=step, **options
-    ) as worker:
+    yield manager
+    manager.redis.close()
+
+
+@pytest.mark.parametrize(("step", "function"), STEPS)
+def test_a_worker_that_is_told_to_end_before_a_job_has_begun_ends_it_in_time(
+    manager: JobManager, redis_url: str, files_url: str, tmp_path: Path, step: str, function: str
+) -> None:
+    id = manager.launch(function, {"seconds": 60})[0].id
+    environ = {"REDIS_URL": redis_url, "FILES_URL": files_url, "LATE_STEP": step, "GRACE_SECONDS": "2"}
+    with process(worker_of("late.Worker"), **environ, **functions_of("rovers", tmp_path)) as worker:
         wait_until((tmp_path / "late").exists)
+        wait_until(lambda: manager.get(id).state == "started")
         worker.terminate()
         worker.wait(10)
     assert manager.get(id).state == "failed"
     assert manager.get(id).error.cause == "Its worker was shut down while it ran."
-    manager.redis.close()
 
 
-@pytest.mark.parametrize("kind", STEPS)
-def test_a_worker_that_is_told_to_end_while_it_logs_ends(redis_url: str, tmp_path: Path, kind: str) -> None:
-    options = functions_of("rovers", tmp_path)
-    step = "check_for_suspension"
-    with process(worker_of(f"late.{kind}"), REDIS_URL=redis_url, LATE_STEP=step, **options) as worker:
+def test_a_worker_that_is_told_to_end_while_it_logs_ends(redis_url: str, tmp_path: Path) -> None:
+    environ = {"REDIS_URL": redis_url, "LATE_STEP": "worker.Worker.check_for_suspension"}
+    with process(worker_of("late.Worker"), **environ, **functions_of("rovers", tmp_path)) as worker:
         wait_until((tmp_path / "late").exists)
         worker.terminate()
         worker.wait(10)
 
 
-@pytest.mark.parametrize("step", STEPS["Worker"])
-def test_a_stop_that_comes_before_a_job_has_begun_is_not_lost(
-    app: Flask, settings: Settings, redis_url: str, files_url: str, tmp_path: Path, step: str
+def test_a_worker_that_is_told_to_end_while_the_functions_are_loaded_for_ever_ends(
+    redis_url: str, tmp_path: Path
 ) -> None:
-    manager = JobManager(settings, collect(rovers))
-    if step == "_hand":
-        manager.launch("where", {})
-    id = manager.launch("rest", {"seconds": 60})[0].id
     options = functions_of("rovers", tmp_path)
-    with process(worker_of("late.Worker"), REDIS_URL=redis_url, FILES_URL=files_url, LATE_STEP=step, **options):
+    loading = "\nimport pathlib, time\npathlib.Path('loading').touch()\ntime.sleep(600)\n"
+    (tmp_path / "jobs.py").write_text((tmp_path / "jobs.py").read_text() + loading)
+    with process(WORKER, REDIS_URL=redis_url, **options) as worker:
+        wait_until((tmp_path / "loading").exists)
+        worker.terminate()
+        worker.wait(10)
+
+
+@pytest.mark.parametrize(("step", "function"), STEPS)
+def test_a_stop_that_comes_before_a_job_has_begun_is_not_lost(
+    manager: JobManager, redis_url: str, files_url: str, tmp_path: Path, step: str, function: str
+) -> None:
+    id = manager.launch(function, {"seconds": 60})[0].id
+    environ = {"REDIS_URL": redis_url, "FILES_URL": files_url, "LATE_STEP": step}
+    with process(worker_of("late.Worker"), **environ, **functions_of("rovers", tmp_path)):
         wait_until((tmp_path / "late").exists)
+        wait_until(lambda: manager.get(id).state == "started")
         send_stop_job_command(manager.redis, id, "json")
         wait_until(lambda: manager.get(id).state == "stopped")
-    manager.redis.close()
 
 
-def test_where_a_process_cannot_be_watched_each_job_is_forked() -> None:
-    code = """
-import os
-del os.pidfd_open
-from worker import Worker
-from launchpad.worker.worker import ForkingWorker
-assert type(Worker([], prepare_for_work=False)) is ForkingWorker
-"""
-    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
-
-
-@pytest.mark.parametrize(("name", "value"), [("REDIS_URL", "http://localhost"), ("RELOAD_JOBS", "maybe")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("REDIS_URL", "http://localhost"), ("STOP_SECONDS", "soon"), ("GRACE_SECONDS", "-1")]
+)
 def test_a_wrong_setting_stops_the_start_of_a_worker_with_one_line_that_names_it(name: str, value: str) -> None:
     environ = environ_in(APP) | {name: value, "PYTHONWARNINGS": "ignore"}
     command = [str(BIN / WORKER[0]), *WORKER[1:]]

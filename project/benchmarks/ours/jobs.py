@@ -3,12 +3,15 @@
 import os
 import signal
 import time
+from functools import partial
 
-from launchpad.functions.catalog import job
+from launchpad.functions import catalog
 from launchpad.functions.progress import progress
 
 if os.environ.get("HEAVY"):
     import pandas  # noqa: F401
+
+job = partial(catalog.job, warm=bool(os.environ.get("WARM")))
 
 
 @job()

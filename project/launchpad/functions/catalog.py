@@ -4,25 +4,22 @@ import asyncio
 import inspect
 import json
 import sys
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import import_module
-from pathlib import Path
 from pkgutil import walk_packages
 from types import ModuleType
-from typing import Any, TypeVar, get_args, get_type_hints, overload
+from typing import Any, TypeVar, overload
 
-from croniter import croniter
-from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ValidationError
 
-from launchpad.functions.forms import Field, NoForm, field_of, read
+from launchpad.functions.forms import Field, read
+from launchpad.functions.mistakes import Mistake, load, place, place_of
 from launchpad.functions.options import DAY, read_options
+from launchpad.functions.signature import check_cron, field_of, model_of, read_parameters
 
 F = TypeVar("F", bound=Callable[..., Any])
 DECORATED = "__launchpad_jobs__"  # the name by which a module holds all that it has decorated
-RESERVED = ("function", "scheduled_at")  # what a launch by a form carries beside the arguments
 
 
 class InvalidArguments(ValueError):
@@ -84,19 +81,28 @@ class Function:
 
     def with_files(self, arguments: dict[str, Any], change: Callable[[str, Any], Any]) -> dict[str, Any]:
         """Answer arguments in which `change` has replaced each file, by the place that it has to itself, and it."""
-        files = {field.name: arguments.get(field.name) for field in self.fields if field.kind == "file"}
-        changed = {
-            name: [change(f"{name}/{i}", file) for i, file in enumerate(given)]
-            if isinstance(given, list)
-            else change(f"{name}/0", given)
-            for name, given in files.items()
-            if given
+        names = [field.name for field in self.fields if field.kind == "file" and arguments.get(field.name)]
+
+        def changed(place: str, file: Any) -> Any:  # of before the function was changed it may be anything
+            return change(place, file) if isinstance(file, dict) else file
+
+        return arguments | {
+            name: [changed(f"{name}/{i}", file) for i, file in enumerate(given)]
+            if isinstance(given := arguments[name], list)
+            else changed(f"{name}/0", given)
+            for name in names
         }
-        return arguments | changed
 
     def typed(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Turn the JSON that `parse` answered, with files opened, into what the function declares."""
-        model = self.model.model_validate(arguments)
+        """Turn the JSON that `parse` answered, with files opened, into what the function declares.
+
+        Raises:
+            InvalidArguments: the function has changed since.
+        """
+        try:
+            model = self.model.model_validate(arguments)
+        except ValidationError as error:
+            raise _invalid(error) from None
         return {name: getattr(model, name) for name in type(model).model_fields}
 
     def run(self, arguments: Mapping[str, Any]) -> Any:
@@ -108,8 +114,11 @@ class Function:
         try:
             return validate(arguments, **options).model_dump(mode="json")
         except ValidationError as error:
-            errors = [{"loc": list(item["loc"]), "msg": item["msg"]} for item in error.errors()]
-            raise InvalidArguments(errors) from None
+            raise _invalid(error) from None
+
+
+def _invalid(error: ValidationError) -> InvalidArguments:
+    return InvalidArguments([{"loc": list(item["loc"]), "msg": item["msg"]} for item in error.errors()])
 
 
 @overload
@@ -142,6 +151,7 @@ def job(
     cron: str | None = None,
     warm: bool = False,
     memory: str | None = None,
+    **unknown: Any,
 ) -> Any:
     """Make a function one that can be launched; it stays the plain function that it is.
 
@@ -160,9 +170,10 @@ def job(
         memory: how much a run may take, like "2 GB"; on Linux.
 
     Raises:
-        TypeError: it cannot be launched as it is, or an option is wrong; the message tells file, line and function.
+        Mistake: it cannot be launched as it is, or an option is wrong; the message tells file, line and function.
     """
     chosen: dict[str, Any] = {
+        **unknown,
         "timeout": timeout,
         "result_ttl": result_ttl,
         "failure_ttl": failure_ttl,
@@ -176,10 +187,12 @@ def job(
     def decorate(function: F) -> F:
         try:
             launchable = _function(function, chosen)
-        except TypeError as error:
-            raise TypeError(f"{place_of(function)}{error}") from None
+        except Exception as error:  # a hint may be any expression
+            frame = sys._getframe(1)
+            here = place_of(function) or place(frame.f_code.co_filename, frame.f_lineno)
+            raise Mistake(f"{here}{' '.join(str(error).split())}") from None
         function.job = launchable  # type: ignore[attr-defined]
-        vars(sys.modules[function.__module__]).setdefault(DECORATED, []).append(launchable)
+        function.__globals__.setdefault(DECORATED, []).append(launchable)
         return function
 
     return decorate if function is None else decorate(function)
@@ -188,12 +201,14 @@ def job(
 def _function(function: Callable[..., Any], chosen: Mapping[str, Any]) -> Function:
     """Read all that there is to know of a function."""
     if not inspect.isfunction(function):
-        raise TypeError(f"@job stands above a {type(function).__name__}: put it above a function")
+        kind = "class" if isinstance(function, type) else type(function).__name__
+        name = f"{function.__name__}: " if hasattr(function, "__name__") else ""
+        raise TypeError(f"{name}@job stands above a {kind}: put it above a function")
     name = function.__name__
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(f"{name}: it yields, and nobody would take what it does: return a list instead")
     options = read_options(name, chosen)
-    parameters = _parameters(function)
+    parameters = read_parameters(function)
     return Function(
         name=name,
         module=function.__module__,
@@ -203,19 +218,13 @@ def _function(function: Callable[..., Any], chosen: Mapping[str, Any]) -> Functi
         result_ttl=options.result_ttl,
         failure_ttl=options.failure_ttl,
         retries=options.retries,
-        cron=_cron(name, options.cron, parameters) if options.cron else None,
+        cron=check_cron(name, options.cron, parameters) if options.cron else None,
         warm=options.warm,
         memory=options.memory,
         call=function,
-        fields=[_field(name, parameter) for parameter in parameters],
-        model=_model(name, parameters),
+        fields=[field_of(name, parameter) for parameter in parameters],
+        model=model_of(name, parameters),
     )
-
-
-def place_of(function: Any) -> str:
-    """Tell where a function is: "jobs.py, line 12: "."""
-    code = getattr(function, "__code__", None)
-    return f"{Path(code.co_filename).name}, line {code.co_firstlineno}: " if code else ""
 
 
 def collect(module: ModuleType) -> dict[str, Function]:
@@ -224,19 +233,17 @@ def collect(module: ModuleType) -> dict[str, Function]:
     They are in the order of their definition.
 
     Raises:
-        TypeError: two have the same name, or another decorator stands above `@job`, which would be skipped.
+        Mistake: two have the same name, or another decorator stands above `@job`, which would be skipped.
     """
     modules = [module]
     if path := getattr(module, "__path__", None):
         names = (found.name for found in walk_packages(path, f"{module.__name__}."))
-        modules += [import_module(name) for name in names]
+        modules += [load(name) for name in names]
     found: dict[str, Function] = {}
     for function in (function for each in modules for function in _functions_in(each)):
         other = found.setdefault(function.name, function)
         if other is not function:
-            raise TypeError(
-                f"{place_of(function.call)}{function.name}: there is another one at {place_of(other.call)[:-2]}"
-            )
+            raise _same_name(function, other)
     return found
 
 
@@ -247,10 +254,15 @@ def _functions_in(module: ModuleType) -> list[Function]:
         here = vars(module).get(function.name)
         if here is not function.call and function.call.__qualname__ == function.name:
             other = _job_of(here)
-            again = isinstance(other, Function) and other.call is here
-            why = "another one has this name" if again else "put @job above its other decorators"
-            raise TypeError(f"{place_of(function.call)}{function.name}: {why}")
+            if isinstance(other, Function) and other.call is here:
+                raise _same_name(function, other)
+            raise Mistake(f"{place_of(function.call)}{function.name}: put @job above its other decorators")
     return found
+
+
+def _same_name(function: Function, other: Function) -> Mistake:
+    where = place_of(other.call).removesuffix(": ")
+    return Mistake(f"{place_of(function.call)}{function.name}: another one has this name ({where}): rename one of them")
 
 
 def _job_of(value: object) -> object:
@@ -259,57 +271,3 @@ def _job_of(value: object) -> object:
         return getattr(value, "job", None)
     except RuntimeError:  # current_app and g, which a module may have imported, have no attributes without an app
         return None
-
-
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """Read the parameters of a function, their annotations resolved."""
-    hints = get_type_hints(function, include_extras=True)
-    parameters = []
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) or name not in hints:
-            raise TypeError(f"{function.__name__}: parameter {name} needs a name and a type")
-        if name in RESERVED:
-            raise TypeError(f"{function.__name__}: parameter {name} needs another name; a launch has this itself")
-        parameters.append(parameter.replace(annotation=hints[name]))
-    return parameters
-
-
-def _field(function: str, parameter: inspect.Parameter) -> Field:
-    """Make the input of a parameter, and check its default."""
-    required = parameter.default is parameter.empty
-    here = f"{function}: parameter {parameter.name}:"
-    try:
-        adapter: TypeAdapter[Any] = TypeAdapter(parameter.annotation)
-        default = None if required else adapter.dump_python(adapter.validate_python(parameter.default), mode="json")
-        return field_of(parameter.name, adapter.json_schema(), required, default)
-    except (NoForm, PydanticUserError):
-        raise TypeError(f"{here} there is no form for {_name(parameter.annotation)}") from None
-    except ValidationError as error:
-        raise TypeError(f"{here} the default is wrong: {error.errors()[0]['msg']}") from None
-
-
-def _cron(function: str, cron: str, parameters: list[inspect.Parameter]) -> str:
-    """Check that a schedule can be followed."""
-    if len(cron.split()) != 5 or not croniter.is_valid(cron):
-        raise TypeError(f"{function}: {cron!r} is not a schedule like '30 2 * * 1' (minute hour day month weekday)")
-    for parameter in parameters:
-        if parameter.default is parameter.empty:
-            raise TypeError(f"{function}: parameter {parameter.name} needs a default, since cron launches it by itself")
-    return cron
-
-
-def _name(annotation: Any) -> str:
-    """Write a type as its author did."""
-    annotation = getattr(annotation, "__origin__", annotation) if hasattr(annotation, "__metadata__") else annotation
-    return annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
-
-
-def _model(function: str, parameters: list[inspect.Parameter]) -> type[BaseModel]:
-    """Make the pydantic model of the parameters."""
-    fields: dict[str, Any] = {
-        parameter.name: (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
-        for parameter in parameters
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a parameter may be called `copy` or `json`
-        return create_model(function, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)

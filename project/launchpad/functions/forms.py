@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 LONG_TEXT = 200  # from this length on, a text gets a box of several lines
 
@@ -149,3 +149,9 @@ def _limits(schema: Mapping[str, Any], step: int) -> dict[str, Any]:
     if "exclusiveMaximum" in schema:
         limits["max"] -= step
     return {key: value for key, value in limits.items() if value is not None}
+
+
+def type_name(annotation: Any) -> str:
+    """Write a type as its author did."""
+    annotation = getattr(annotation, "__origin__", annotation) if hasattr(annotation, "__metadata__") else annotation
+    return annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)

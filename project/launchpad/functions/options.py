@@ -51,4 +51,8 @@ def read_options(function: str, chosen: Mapping[str, Any]) -> Options:
         return Options.model_validate(chosen)
     except ValidationError as error:
         first = error.errors()[0]
-        raise TypeError(f"{function}: option {first['loc'][0]}: {first['msg']}") from None
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(Options.model_fields)
+            raise TypeError(f"{function}: there is no option {first['loc'][0]}: take one of {known}") from None
+        said = first["msg"].removeprefix("Value error, ")
+        raise TypeError(f"{function}: option {first['loc'][0]}: {said}") from None

@@ -57,6 +57,7 @@ _CAUSES = (
     (r"MemoryError", "It needed more memory than there is."),
     (r".*JobTimeout\w*: .*\((\d+) seconds\)", r"It took longer than its limit of \1 seconds."),
     (r".*ShutDownImminentException", "Its worker was shut down while it ran."),
+    (r"launchpad\.Mistake: (.*)", r"\1"),
 )
 
 

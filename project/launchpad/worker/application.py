@@ -7,6 +7,7 @@ from flask import Flask
 from flask.cli import NoAppException, ScriptInfo
 
 from launchpad.functions.catalog import Function
+from launchpad.functions.mistakes import Mistake, one_line
 from launchpad.settings import Settings
 
 
@@ -15,15 +16,17 @@ def application() -> Flask:
     """Return the app that the settings name; it is made once in each process.
 
     Raises:
-        RuntimeError: it cannot be made; the message is one line that says why.
+        Mistake: it cannot be made; the message is one line that says why.
     """
     settings = Settings.from_environ()
     try:
         app = ScriptInfo(settings.flask_app).load_app()
+    except Mistake:
+        raise
     except (Exception, SystemExit) as error:  # whatever the owner's modules do
-        raise RuntimeError(f"The app {settings.flask_app} cannot be made: {_in_one_line(error)}") from error
+        raise Mistake(f"The app {settings.flask_app} cannot be made: {one_line(_cause(error))}") from error
     if "launchpad" not in app.extensions:
-        raise RuntimeError(f"The app {settings.flask_app} has no Launchpad in it.")
+        raise Mistake(f"The app {settings.flask_app} has no Launchpad in it: call Launchpad(app, jobs) there.")
     _set_address(app, settings)
     return app
 
@@ -32,7 +35,7 @@ def functions() -> Mapping[str, Function]:
     """Return the functions that can be launched, by name.
 
     Raises:
-        RuntimeError: the app, which has them, cannot be made.
+        Mistake: the app, which has them, cannot be made.
     """
     found: Mapping[str, Function] = application().extensions["launchpad"].functions
     return found
@@ -46,9 +49,8 @@ def _set_address(app: Flask, settings: Settings) -> None:
             app.config["APPLICATION_ROOT"] = settings.script_name
 
 
-def _in_one_line(error: BaseException) -> str:
-    """Say what went wrong; of an import that failed, Flask's own message is a whole traceback."""
+def _cause(error: BaseException) -> BaseException:
+    """Return what went wrong; of an import that failed, Flask's own message is a whole traceback."""
     if isinstance(error, NoAppException) and isinstance(error.__context__, ImportError):
-        error = error.__context__
-    text = str(error).partition("\n")[0]
-    return f"{type(error).__name__}: {text}"
+        return error.__context__
+    return error

@@ -1,5 +1,7 @@
 """What `rq worker --worker-class worker.Worker default` starts; all that it needs to know belongs to the class."""
 
+import logging
+
 from rq.cli.helpers import CliConfig
 
 from launchpad.worker.connection import WorkerRedis, connect
@@ -20,3 +22,11 @@ def connection_of_command(config: CliConfig) -> WorkerRedis:
 
 
 CliConfig.connection = property(connection_of_command)  # type: ignore[method-assign, assignment]
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Tell whether a line of RQ's is news: that it is cleaning its registries, it says every fifteen seconds."""
+    return ": cleaning " not in str(record.msg)
+
+
+logging.getLogger("rq.worker").addFilter(is_news)

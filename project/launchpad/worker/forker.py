@@ -8,14 +8,16 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NoReturn
 
 from launchpad.functions.catalog import Function
-from launchpad.worker import application, processes
-from launchpad.worker.job_process import Outcome, be_job_process
-from launchpad.worker.log_capture import let_functions_configure
+from launchpad.functions.mistakes import one_line
+from launchpad.worker import application, processes, runner
+from launchpad.worker.job_process import JobProcess, MakeJob
+from launchpad.worker.log_capture import let_functions_configure, set_up_logging, set_up_streams
 from launchpad.worker.memory import MemoryWatch
 from launchpad.worker.messages import Ended, Loaded, Run, Signal, Started
 from launchpad.worker.run_folder import RunFolder, remove_leftovers
@@ -53,10 +55,12 @@ def be_template(
         detach()
         processes.adopt_orphans()
         processes.end_with_parent(worker, signal.SIGHUP)
+        set_up_streams()
         let_functions_configure()
         remove_leftovers()
         if load:
             connection.send(_load())
+        set_up_logging()
         gc.collect()
         gc.freeze()  # what is never looked at again stays shared with the processes of the jobs
         _Forker(connection, make_job, load).serve()
@@ -71,7 +75,7 @@ def _load() -> Loaded:
     error = ""
     started = time.time_ns()
     try:
-        application.application()
+        runner.load()
     except BaseException as failure:
         traceback.print_exc()
         error = one_line(failure)
@@ -86,161 +90,156 @@ def _load() -> Loaded:
     return Loaded(error, times, ", ".join(threads))
 
 
-def one_line(error: BaseException) -> str:
-    """Write an error in one line: what it is, and where, in a file of the owner if it comes from one."""
-    where = ""
-    if isinstance(error, SyntaxError):
-        where = f" ({error.filename}, line {error.lineno})"
-    else:
-        here = f"{Path.cwd()}/"
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(here)]
-        if frames:
-            where = f" ({frames[-1].filename.removeprefix(here)}, line {frames[-1].lineno}, in {frames[-1].name})"
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}{where}"
-
-
 class _Forker:
     """What the template does: one job at a time."""
 
-    def __init__(self, connection: Connection, make_job: Callable[[dict[str, Any]], Any], is_loaded: bool):
+    def __init__(self, connection: Connection, make_job: MakeJob, is_loaded: bool):
         self._connection, self._make_job, self._is_loaded = connection, make_job, is_loaded
-        self._own_outcome = self._outcome = Outcome()  # of the run: that of a warm process is another
-        self._pid = 0
+        self._next: JobProcess | None = None  # which is ready for a job of its own
+        self._kept: dict[str, JobProcess] = {}  # by the function that they are kept for
+        self._running: JobProcess | None = None
+        self._is_signalled = False  # whether what runs was
         self._folder: RunFolder | None = None
-        self._processes: dict[str, WarmProcess] = {}
-        self._warm: WarmProcess | None = None  # the one that runs the job, if one does
-        self._is_interrupted = False
         self._usage = processes.Usage()
         self._memory = MemoryWatch()
-        self._wakeup, writing = os.pipe()
-        os.set_blocking(writing, False)
+        self._wakeup, self._waking = os.pipe()
+        os.set_blocking(self._waking, False)
         self._is_orphan = False
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGHUP, self._note_that_the_worker_has_gone)
-        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._waking, warn_on_full_buffer=False)
 
     def serve(self) -> None:
         """Follow what the worker asks for, until it has gone."""
+        self._fork_next()
         while not self._is_orphan:
             waiting: list[Any] = [self._connection, self._wakeup]
-            if self._warm:
-                waiting.append(self._warm.connection)
-            ready = wait(waiting, MEMORY_SECONDS if self._pid and self._memory.limit else None)
-            if self._pid and self._memory.is_over(self._processes_of_run()):
-                self._kill()
+            if self._running and self._running.is_kept:
+                waiting.append(self._running.connection)
+            ready = wait(waiting, MEMORY_SECONDS if self._running and self._memory.limit else None)
+            if self._running and self._memory.is_over(self._processes_of_run()):
+                self._kill(self._running)
             if self._wakeup in ready:
                 os.read(self._wakeup, 1024)
                 self._reap()
-            if self._warm and self._warm.connection in ready:
-                self._end_warm_run(self._warm)
+            if self._running and self._running.connection in ready:
+                self._end_of_kept(self._running)
             if self._connection in ready:
                 try:
                     self._follow(self._connection.recv())
                 except (EOFError, OSError):
                     break
-        for pid in (self._pid, *self._kept()):
-            if pid:
-                processes.kill_group(pid)
+        for process in (self._running, *self._idle()):
+            if process:
+                self._kill(process)
         processes.kill_descendants(self._usage, set())
         self._remove_folder()
 
     def _note_that_the_worker_has_gone(self, *_: object) -> None:
         self._is_orphan = True
 
-    def _kept(self) -> set[int]:
-        """Return the processes that are kept for a next run."""
-        return {process.pid for process in self._processes.values() if process.pid != self._pid}
+    def _idle(self) -> list[JobProcess]:
+        """Return the processes that wait for a job."""
+        ready = [*self._kept.values(), *([self._next] if self._next else [])]
+        return [process for process in ready if process is not self._running]
+
+    def _spared(self) -> set[int]:
+        return {process.pid for process in self._idle()}
+
+    def _processes_of_run(self) -> list[int]:
+        return processes.descendants(os.getpid(), self._spared())
+
+    def _kill(self, process: JobProcess) -> None:
+        self._is_signalled = True
+        processes.kill_group(process.pid)
+        processes.kill(process.pid)
 
     def _follow(self, message: Run | Signal) -> None:
         if isinstance(message, Run):
             try:
                 self._start(message)
-            except OSError as error:  # there is no space for its folder, or no process more
-                self._end(Ended(0, {"error": one_line(error)}, self._usage))
-        elif self._pid and message.number == signal.SIGKILL:
-            self._kill()
-        elif self._pid:
-            self._is_interrupted = True
-            processes.kill(self._pid, message.number)
-
-    def _kill(self) -> None:
-        processes.kill_group(self._pid)
-        processes.kill(self._pid)
-
-    def _processes_of_run(self) -> list[int]:
-        return processes.descendants(os.getpid(), self._kept())
+            except OSError:  # no space for its folder, or no memory for its process
+                self._end(Ended(0, {"error": traceback.format_exc()}, self._usage))
+        elif self._running and message.number == signal.SIGKILL:
+            self._kill(self._running)
+        elif self._running:
+            self._is_signalled = True
+            processes.kill(self._running.pid, message.number)
 
     def _start(self, run: Run) -> None:
-        self._usage, self._is_interrupted = processes.Usage(), False
-        self._folder = folder = RunFolder()
-        job = self._make_job(run.state)
-        function = _function_of(job) if self._is_loaded else None
+        self._usage, self._is_signalled = processes.Usage(), False
+        self._folder = folder = RunFolder(run.id)
+        function = application.functions().get(run.function) if self._is_loaded else None
         self._memory.begin(function.memory if function else None)
-        with blocked_signals():
-            if function and function.warm:
-                self._hand(function.name, run.state, folder.path)
-            else:
-                self._fork(job, folder.path)
-        self._connection.send(Started(self._pid))
+        self._running = self._take(function)
+        self._running.hand(run.state, folder.path)
+        self._connection.send(Started(self._running.pid))
 
-    def _fork(self, job: Any, folder: Path) -> None:
-        self._outcome = self._own_outcome
-        self._outcome.clear()
-        template = os.getpid()
-        self._pid = os.fork()
-        if self._pid == 0:
-            self._detach()
-            be_job_process(template, job, folder, self._outcome)
+    def _take(self, function: Function | None) -> JobProcess:
+        """Return the process for a run of a function."""
+        if function and function.warm:
+            if function.name not in self._kept:
+                self._kept[function.name] = self._fork(WarmProcess())
+            return self._kept[function.name]
+        taken, self._next = self._next or self._fork(JobProcess()), None
+        return taken
+
+    def _fork(self, process: JobProcess) -> JobProcess:
+        with blocked_signals():
+            process.start(os.getpid(), self._make_job, self._detach)
+        return process
+
+    def _fork_next(self) -> None:
+        with suppress(OSError):  # no process more: the next run tells
+            self._next = self._next or self._fork(JobProcess())
 
     def _detach(self) -> None:
-        """Let go of what is the template's, in a process that was forked: the worker sees by it when that ends."""
-        self._connection.close()
-        os.close(self._wakeup)
-
-    def _hand(self, function: str, state: dict[str, Any], folder: Path) -> None:
-        if function not in self._processes:
-            process = WarmProcess()
-            process.start(os.getpid(), self._make_job, self._detach)
-            self._processes[function] = process
-        self._warm = self._processes[function]
-        self._pid, self._outcome = self._warm.pid, self._warm.outcome
-        self._warm.hand(state, folder)
+        """Let go of what is the template's only, in a process that was forked."""
+        signal.set_wakeup_fd(-1)
+        for fd in (self._wakeup, self._waking):
+            os.close(fd)
+        for connection in (self._connection, *(process.connection for process in self._idle())):
+            connection.close()
 
     def _reap(self) -> None:
         for pid, status, used in processes.reap():
-            self._processes = {name: kept for name, kept in self._processes.items() if kept.pid != pid}
             self._usage.add(used)
-            if pid == self._pid:
-                self._end(Ended(status, self._outcome.read(), self._usage, self._memory.end(status)))
+            for name in [name for name, kept in self._kept.items() if kept.pid == pid]:
+                self._usage.cpu_seconds -= self._kept.pop(name).cpu_seconds
+            if self._next and self._next.pid == pid:
+                self._next = None
+            if self._running and self._running.pid == pid:
+                self._end(Ended(status, self._running.outcome.read(), self._usage, self._memory.end(status)))
 
-    def _end_warm_run(self, process: WarmProcess) -> None:
+    def _end_of_kept(self, process: JobProcess) -> None:
         """End a run whose process is kept: it has told what it used."""
         try:
-            self._usage = process.connection.recv()
-        except EOFError:  # it has ended: that is seen by itself
-            self._warm = None
+            usage = process.connection.recv()
+        except (EOFError, OSError):  # it ends: that is seen by itself
+            process.is_kept = False
             return
-        if self._is_interrupted:  # which it may notice only now: it would end the next run
-            self._processes = {name: kept for name, kept in self._processes.items() if kept is not process}
-        self._end(Ended(0, self._outcome.read(), self._usage))
+        if self._is_signalled:  # which may reach it in its next run only
+            self._kill(process)
+            process.is_kept = False
+            return
+        process.cpu_seconds += usage.cpu_seconds
+        self._usage = usage
+        self._end(Ended(0, process.outcome.read(), usage))
 
     def _end(self, ended: Ended) -> None:
-        self._pid, self._warm = 0, None
-        if not processes.kill_descendants(self._usage, self._kept()):
+        """Tell the worker that a run has ended, when nothing of it is left; then there is time for the next process."""
+        self._running = None
+        if not processes.kill_descendants(self._usage, self._spared()):
             print("Processes that a job has started could not be ended.", file=sys.stderr)
+        # One that has ended just now may have been waited for among what the job has left behind.
+        self._kept = {name: kept for name, kept in self._kept.items() if processes.is_child(kept.pid)}
+        if self._next and not processes.is_child(self._next.pid):
+            self._next = None
         self._remove_folder()
         self._connection.send(ended)
+        self._fork_next()
 
     def _remove_folder(self) -> None:
         if self._folder:
             self._folder.remove()
         self._folder = None
-
-
-def _function_of(job: Any) -> Function | None:
-    """Return the function of a job; where there is none, its process says what is wrong."""
-    try:
-        return application.functions().get(job.args[1])
-    except Exception:  # the job's data may hold anything
-        return None

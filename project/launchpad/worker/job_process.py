@@ -9,13 +9,16 @@ import signal
 import sys
 import tempfile
 import traceback
-from pathlib import Path
+from collections.abc import Callable
+from multiprocessing.connection import Connection, Pipe
 from types import FrameType
 from typing import Any, NoReturn
 
 from launchpad.encoding import replace_surrogates
-from launchpad.worker.processes import end_with_parent
+from launchpad.worker.log_capture import capture
+from launchpad.worker.processes import end_with_parent, kill
 
+MakeJob = Callable[[dict[str, Any]], Any]  # makes RQ's job of its state
 OUTCOME_BYTES = 8 * 1024**2  # of the memory for an outcome; a result is at most 1 MiB, more is a file
 MAX_TRACEBACK_CHARACTERS = 100_000
 HEADER_BYTES = 8
@@ -59,32 +62,63 @@ class Outcome:
         return found if isinstance(found, dict) else None
 
 
-def be_job_process(template: int, job: Any, folder: Path, outcome: Outcome) -> NoReturn:
-    """Run a job in the process that was just forked for it, and end.
+class JobProcess:
+    """A process that runs one job, as the template sees it. It is forked before there is one, which saves that time."""
 
-    Args:
-        template: the process id of the template.
-        job: RQ's job.
-        folder: the run's own folder for temporary files.
-        outcome: where to leave the outcome.
-    """
-    status = 1
-    try:
-        set_up(template)
-        set_up_run(job, folder)
-        outcome.write(run(job))
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
+    is_kept = False  # whether it runs another job afterwards
+
+    def __init__(self) -> None:
+        self.outcome = Outcome()
+        self.connection, self._theirs = Pipe()
+        self.pid = 0
+        self.cpu_seconds = 0.0  # of the runs that have ended, which the system counts with those of the last one
+
+    def start(self, template: int, make_job: MakeJob, detach: Callable[[], None]) -> None:
+        """Fork it; returns in the template only.
+
+        Args:
+            template: the process id of the template.
+            make_job: makes RQ's job of its state.
+            detach: lets go of what is the template's, in the process.
+        """
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._be_process(template, make_job, detach)
+        self._theirs.close()
+
+    def hand(self, state: dict[str, Any], folder: str) -> None:
+        """Have it run the job with this state, and a folder for its temporary files.
+
+        If it has just died, that is seen as its end.
+        """
+        self.outcome.clear()
+        try:
+            self.connection.send((state, folder))
+        except OSError:
+            kill(self.pid)
+
+    def _be_process(self, template: int, make_job: MakeJob, detach: Callable[[], None]) -> NoReturn:
+        try:
+            detach()
+            self.connection.close()
+            set_up(template)
+            self.serve(self._theirs, make_job)
+        except EOFError:  # the template has gone
+            pass
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+
+    def serve(self, connection: Connection, make_job: MakeJob) -> None:
+        """Do what the process is for: run one job, which the template hands over."""
+        self.outcome.write(run(make_job, *connection.recv()))
 
 
 def set_up(template: int) -> None:
     """Make the process look as one that was started by itself, and end it with the template."""
     os.setpgid(0, 0)
     end_with_parent(template)
-    signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -92,13 +126,14 @@ def set_up(template: int) -> None:
     random.seed()
     if numpy := sys.modules.get("numpy"):  # or each job would draw the same numbers
         numpy.random.seed()
+    capture()
     faulthandler.enable()  # a crash tells the job's log where it was
 
 
-def set_up_run(job: Any, folder: Path) -> None:
+def set_up_run(job: Any, folder: str) -> None:
     """Tell the process which job it runs, and where its temporary files go."""
-    os.environ |= {"RQ_JOB_ID": job.id, "TMPDIR": str(folder), "HOME": str(folder)}
-    tempfile.tempdir = None
+    os.environ |= {"RQ_JOB_ID": job.id, "TMPDIR": folder, "HOME": folder}
+    tempfile.tempdir = folder
     sys.argv = ["job"]
 
 
@@ -106,9 +141,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise JobInterrupted
 
 
-def run(job: Any) -> dict[str, Any]:
-    """Run a job, and return its outcome: a result, or an error with its traceback."""
+def run(make_job: MakeJob, state: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Run the job with this state, and return its outcome: a result, or an error with its traceback."""
     try:
+        job = make_job(state)
+        set_up_run(job, folder)
         return {"result": job.perform()}
     except BaseException as error:
         return {

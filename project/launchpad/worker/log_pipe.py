@@ -8,7 +8,7 @@ import select
 import socket
 import termios
 import time
-from tempfile import TemporaryFile
+from tempfile import mkstemp
 from typing import NamedTuple
 
 from rq.job import Job
@@ -60,7 +60,12 @@ class Page:
         return bool(self._memory[0])
 
     def job(self) -> tuple[str, int, float, bytes]:
-        """Tell its id, which attempt it is, when that began, and what comes last: nobody who prints can guess it."""
+        """Tell its id, which attempt it is, when that began, and what comes last: nobody who prints can guess it.
+
+        If there was none yet, all of it is empty.
+        """
+        if not any(self._memory[2:4]):
+            return "", 0, 0.0, b""
         id, attempt, began, secret = json.loads(self._memory[4 : 4 + int.from_bytes(self._memory[2:4])])
         return id, attempt, began, f"{MARK}0{secret}".encode()
 
@@ -72,18 +77,13 @@ class LogPipe(NamedTuple):
     sink: int
     kept: int  # a byte comes when all of a log was written
 
-    def end(self, wait: float, is_over: bool, has_failed: bool) -> None:
-        """End the log of a job, and wait until it is written; that of a silent one is, since there is none.
-
-        Unless it `is_over`, there is more to come: the job has left children.
-        """
-        if is_over and not (has_failed or self._has_spoken()):
+    def end(self, wait: float, has_failed: bool) -> None:
+        """End the log of a job, and wait until it is written; that of a silent one is, since there is none."""
+        if not (has_failed or self._has_spoken()):
             self.page.end()
             return
-        if is_over:
-            os.write(self.sink, self.page.job()[-1])
-        is_kept = select.select([self.kept], [], [], wait)[0] and os.read(self.kept, 1)
-        if is_over and is_kept:
+        os.write(self.sink, self.page.job()[-1])
+        if select.select([self.kept], [], [], wait)[0] and os.read(self.kept, 1):
             self.page.end()
 
     def _has_spoken(self) -> bool:
@@ -91,23 +91,38 @@ class LogPipe(NamedTuple):
         return any(waiting) or self.page.was_heard()  # in this order: what does not wait was heard
 
 
-def begin(job: Job) -> LogPipe | None:
-    """Begin the log of a job, in its process; outside a worker of ours there is nobody to take it."""
+def open_pipe() -> LogPipe | None:
+    """Open the way of this process; outside a worker of ours there is nobody at its end."""
     global _pipe
-    if _collector is None:
-        return None
-    if _pipe is None:
-        with TemporaryFile() as file:
-            file.truncate(mmap.PAGESIZE)
-            source, sink = os.pipe()
-            kept, ending = os.pipe()
-            socket.send_fds(_collector, [str(os.getpid()).encode()], [file.fileno(), source, ending])
-            _pipe = LogPipe(Page(file.fileno()), sink, kept)
-        os.close(source)
-        os.close(ending)
+    if _pipe is None and _collector is not None:
+        file = _shared_memory()
+        source, sink = os.pipe()
+        kept, ending = os.pipe()
+        socket.send_fds(_collector, [str(os.getpid()).encode()], [file, source, ending])
+        _pipe = LogPipe(Page(file), sink, kept)
+        for fd in (file, source, ending):
+            os.close(fd)
         _collector.close()  # no child of a job shall have it: the collector is to see when the worker ends
-    _pipe.page.begin(job.id, job.meta["attempt"])
     return _pipe
+
+
+def begin(job: Job) -> LogPipe | None:
+    """Begin the log of a job, in its process."""
+    pipe = open_pipe()
+    if pipe is not None:
+        pipe.page.begin(job.id, job.meta["attempt"])
+    return pipe
+
+
+def _shared_memory() -> int:
+    """Open a file of a page, which is in memory where there is such a thing."""
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("log")
+    else:
+        file, path = mkstemp()
+        os.unlink(path)
+    os.truncate(file, mmap.PAGESIZE)
+    return file
 
 
 def is_behind() -> bool:

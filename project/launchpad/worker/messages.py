@@ -8,8 +8,10 @@ from launchpad.worker.processes import Usage
 
 
 class Run(NamedTuple):
-    """Asks for a process for the job of RQ with this state."""
+    """Asks for a process for a run: its id, the function, and the state of RQ's job."""
 
+    id: str
+    function: str
     state: dict[str, Any]
 
 

@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 IS_LINUX = sys.platform == "linux"
+LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of prctl(2)
 SWEEP_SECONDS = 5.0  # for which what is left of a job is looked for and killed
 
@@ -23,13 +23,13 @@ SWEEP_SECONDS = 5.0  # for which what is left of a job is looked for and killed
 def adopt_orphans() -> None:
     """Become the parent of each descendant whose own parent ends."""
     if IS_LINUX:
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+        LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
     """Let the kernel send this process a signal when its parent ends; leave at once if it has already."""
     if IS_LINUX:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+        LIBC.prctl(PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:
             os._exit(1)
 
@@ -64,6 +64,15 @@ def has_children() -> bool:
     return True
 
 
+def is_child(pid: int) -> bool:
+    """Tell whether this is a child that was not waited for yet."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
     """Send a signal to a process, if it is there."""
     with suppress(ProcessLookupError, PermissionError):
@@ -88,9 +97,9 @@ def descendants(pid: int, spared: set[int]) -> list[int]:
 def _children(pid: int) -> list[int]:
     children: list[int] = []
     with suppress(OSError):  # it has ended
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            with suppress(OSError):
-                children += map(int, (task / "children").read_text().split())
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError), open(f"/proc/{pid}/task/{task}/children") as file:
+                children += map(int, file.read().split())
     return children
 
 

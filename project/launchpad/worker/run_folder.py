@@ -17,22 +17,29 @@ PREFIX = "launchpad-job-"  # who shares the folder for temporary files may have 
 class RunFolder:
     """A new folder, which is in use until it is removed.
 
+    Args:
+        run: the id of the run.
+
     Raises:
         OSError: it cannot be made.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run: str):
+        self.path = os.path.join(tempfile.gettempdir(), PREFIX + run)
         while True:
-            self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+            os.mkdir(self.path, 0o700)
             self._lock = _open(self.path)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
-            if self.path.exists():
+            if os.path.exists(self.path):
                 return
             os.close(self._lock)  # another worker was faster, and has taken it for a leftover
 
     def remove(self) -> None:
         """Remove it, with all that is in it."""
-        remove(self.path)
+        try:
+            os.rmdir(self.path)  # most are empty
+        except OSError:
+            remove(Path(self.path))
         os.close(self._lock)
 
 
@@ -65,5 +72,5 @@ def _permit(folder: Path) -> None:
             _permit(Path(entry.path))
 
 
-def _open(folder: Path) -> int:
+def _open(folder: str | Path) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

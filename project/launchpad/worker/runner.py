@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cache
 from typing import Any
 
 from rq import get_current_job
 
 from launchpad.functions import files, progress
+from launchpad.functions.catalog import Function, InvalidArguments
+from launchpad.functions.mistakes import Mistake, place_of
 from launchpad.functions.results import result_of
-from launchpad.settings import Settings
 from launchpad.storage import Store
 from launchpad.worker import log_capture as log
 from launchpad.worker.application import application, functions
@@ -22,7 +22,7 @@ def run(module: str, function: str, arguments: dict[str, Any]) -> dict[str, Any]
     made in the template, before this process was forked.
 
     Raises:
-        RuntimeError: the app cannot be made.
+        Mistake: the app cannot be made, or the function takes other arguments now.
         LookupError: the function is no longer in the catalog.
         TypeError: it returned what cannot be a result.
         Exception: whatever the function raises.
@@ -32,7 +32,7 @@ def run(module: str, function: str, arguments: dict[str, Any]) -> dict[str, Any]
     with log.captured(job), ExitStack() as opened:
         progress.report_to(job)
         try:
-            store = _store()
+            store = Store(application().extensions["launchpad"].settings.files_url)
             files.save_to(store, job.id)
             return _call(
                 module, function, arguments, lambda *file: opened.enter_context(files.take(store, job.id, *file))
@@ -44,9 +44,13 @@ def run(module: str, function: str, arguments: dict[str, Any]) -> dict[str, Any]
             progress.save()  # of bars that nobody has closed
 
 
-@cache
-def _store() -> Store:
-    return Store(Settings.from_environ().files_url)
+def load() -> None:
+    """Load the functions, in the template: no process of a job has to, then.
+
+    Raises:
+        RuntimeError: the app, which has them, cannot be made.
+    """
+    application()
 
 
 def _call(module: str, function: str, arguments: dict[str, Any], take: Callable[[str, Any], Any]) -> dict[str, Any]:
@@ -55,4 +59,14 @@ def _call(module: str, function: str, arguments: dict[str, Any], take: Callable[
     if called is None or called.module != module:
         raise LookupError(f"{module}.py has no function {function} with @job (any more)")
     with application().app_context():
-        return result_of(called.run(called.typed(called.with_files(arguments, take))))
+        return result_of(called.run(_typed(called, arguments, take)))
+
+
+def _typed(function: Function, arguments: dict[str, Any], take: Callable[[str, Any], Any]) -> dict[str, Any]:
+    try:
+        return function.typed(function.with_files(arguments, take))
+    except InvalidArguments as error:
+        raise Mistake(
+            f"{place_of(function.call)}{function.name}: it was changed while this job waited, and does not take its "
+            f"arguments any more ({error}): launch it again"
+        ) from None

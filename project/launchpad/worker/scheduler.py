@@ -16,6 +16,7 @@ from rq.scheduler import RQScheduler
 from rq.scripts import release_lock
 
 from launchpad.functions.catalog import Function
+from launchpad.functions.mistakes import Mistake
 from launchpad.queue.constants import QUEUE
 from launchpad.queue.job import Job, queue_of
 from launchpad.settings import Settings
@@ -26,7 +27,10 @@ from launchpad.worker.processes import end_with_parent
 from launchpad.worker.signals import blocked_signals, unblock_signals
 
 SWEEP_SECONDS = 600  # from one sweep of the file store to the next
+LOAD_SECONDS = 10  # after which functions that could not be loaded are tried again
 CRON = "rq:launchpad:cron"  # function -> the Unix time that it is scheduled for
+
+STOP_SECONDS = 5  # that it may take to end
 
 
 class Scheduler(RQScheduler):
@@ -39,7 +43,7 @@ class Scheduler(RQScheduler):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._worker = os.getpid()
-        self._is_loading = False
+        self._load_at = 0.0  # of the monotonic clock
         self._abandoned: AbandonedJobs | None = None  # not yet: the process of the scheduler has another connection
 
     def start(self) -> Any:
@@ -50,6 +54,11 @@ class Scheduler(RQScheduler):
     def _install_signal_handlers(self) -> None:
         super()._install_signal_handlers()
         unblock_signals()
+
+    def request_stop(self, signum: Any = None, frame: Any = None) -> None:
+        """End soon; without having looked around, if the functions are still being imported."""
+        super().request_stop(signum, frame)
+        signal.alarm(STOP_SECONDS)
 
     @property
     def should_reacquire_locks(self) -> bool:
@@ -71,12 +80,6 @@ class Scheduler(RQScheduler):
         if os.getppid() != self._worker:
             self.request_stop()
         super().heartbeat()
-
-    def request_stop(self, *args: Any) -> None:
-        """Stop soon; at once while the functions are being loaded, which may take long."""
-        if self._is_loading:
-            os._exit(0)
-        super().request_stop(*args)
 
     def work(self) -> None:
         """Look around until it is to stop; and sweep beside it, since a file store may be far away and slow."""
@@ -118,12 +121,14 @@ class Scheduler(RQScheduler):
                     _execute(pipe)
 
     def _with_cron(self) -> dict[str, Function]:
-        """Return the functions with a schedule, as they were when the worker started."""
-        self._is_loading = True
+        """Tell the functions with a schedule, as they were when the worker started, or could first be loaded."""
+        if time.monotonic() < self._load_at:
+            return {}
         try:
             return {name: function for name, function in application.functions().items() if function.cron}
-        finally:
-            self._is_loading = False
+        except Mistake:  # the worker says which
+            self._load_at = time.monotonic() + LOAD_SECONDS
+            return {}
 
     def _schedule_next(self, name: str, function: Function) -> None:
         """Keep the next launch of a cron function among the scheduled jobs, where a person sees and cancels it."""

@@ -13,6 +13,7 @@ from launchpad.worker.processes import Usage
 from launchpad.worker.template import Template
 
 STEP_SECONDS = 0.1  # between two looks at the clock while a job runs
+MAX_LOAD_SECONDS = 120.0  # for the functions to be loaded
 
 
 class Supervisor:
@@ -72,14 +73,14 @@ class Supervisor:
         """
         ending = self._ending or Ending(self._clean_up_seconds)
         if seconds > 0:
-            ending.limit(seconds)
+            ending.limit(MAX_LOAD_SECONDS + seconds)
         try:
-            return self._ended(run, ending, tick), ending
+            return self._ended(run, ending, seconds, tick), ending
         finally:
             with self._lock:
                 self._ending, self.pid = None, 0
 
-    def _ended(self, run: Run, ending: Ending, tick: Callable[[], None]) -> Ended:
+    def _ended(self, run: Run, ending: Ending, seconds: float, tick: Callable[[], None]) -> Ended:
         template, is_sent = self.prepare(), False
         while True:
             if template.loaded and not is_sent:
@@ -94,6 +95,8 @@ class Supervisor:
                 template.loaded = message
             elif isinstance(message, Started):
                 self.pid = message.pid
+                if seconds > 0:  # that the functions were loaded for it is not the job's time
+                    ending.limit(seconds)
             elif isinstance(message, Ended):
                 return message
 
@@ -117,6 +120,8 @@ class Supervisor:
             with self._lock:
                 number = ending.next_signal()
             if number and not is_sent:  # the functions are still being loaded
+                if ending.reason == "limit":
+                    self.close()
                 return Ended(number, None, Usage())
             if number:
                 template.send(Signal(number))

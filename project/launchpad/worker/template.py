@@ -9,17 +9,19 @@ starts another template.
 """
 
 import os
-import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Pipe
 from typing import Any
 
+from launchpad.worker import processes
 from launchpad.worker.forker import be_template, modification_times
 from launchpad.worker.messages import Loaded, Run, Signal
-from launchpad.worker.processes import kill
 from launchpad.worker.signals import blocked_signals
+
+RETRY_SECONDS = 1.0  # after which functions that could not be loaded are tried again for a job
 
 
 class Template:
@@ -34,6 +36,7 @@ class Template:
     def __init__(self, make_job: Callable[[dict[str, Any]], Any], detach: Callable[[], None], load: bool = True):
         self.connection, theirs = Pipe()
         self._sending = threading.Lock()  # commands come in a thread
+        self._started_at = time.monotonic()
         self.loaded: Loaded | None = None
         worker = os.getpid()
         with blocked_signals():
@@ -49,20 +52,26 @@ class Template:
             self.connection.send(message)
 
     def close(self) -> None:
-        """End it, with what it has started."""
+        """End it, with what it has started; as long as it loads the functions, it does not listen."""
         self.connection.close()
-        kill(self.pid, signal.SIGHUP)  # it may still be loading, and then not look at the pipe
+        if self.loaded is None:
+            processes.kill(self.pid)
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
 
     def is_current(self) -> bool:
         """Tell whether it is there, and no file that it has loaded functions from is another one now.
 
-        Call it between two jobs only: it takes what the template has said.
+        One that could not load them is old after a second: the reason may have been a database that was away, or a
+        file that is there now. Call it between two jobs only: it takes what the template has said.
         """
         try:
             if self.connection.poll() and isinstance(message := self.connection.recv(), Loaded):
                 self.loaded = message
         except (EOFError, OSError):
             return False
-        return self.loaded is None or self.loaded.sources == modification_times(self.loaded.sources)
+        if self.loaded is None:
+            return True
+        if self.loaded.error and time.monotonic() > self._started_at + RETRY_SECONDS:
+            return False
+        return self.loaded.sources == modification_times(self.loaded.sources)

@@ -5,99 +5,76 @@ left in it: after a failure, a stop, a thread or a child that goes on, another w
 next run has a new one.
 """
 
+import itertools
 import os
 import resource
+import signal
 import sys
 import threading
-from collections.abc import Callable
-from multiprocessing.connection import Connection, Pipe
-from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple, Self
 
-from launchpad.worker import job_process, processes
+from launchpad.worker import processes
+from launchpad.worker.job_process import JobProcess, MakeJob, run
+from launchpad.worker.log_capture import is_intact
 from launchpad.worker.log_pipe import is_behind
 from launchpad.worker.processes import Usage
 
 MAX_JOBS = 1000  # that a process runs before another takes its place, in case something grows in it slowly
+LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 MAX_GROWTH_BYTES = 512 * 1024**2  # of memory, since its first job ended
 
 
-class WarmProcess:
-    """A process that is kept, as the template sees it."""
+class WarmProcess(JobProcess):
+    """A process that runs many jobs of one function."""
 
-    def __init__(self) -> None:
-        self.outcome = job_process.Outcome()
-        self.connection, self._theirs = Pipe()
-        self.pid = 0
+    is_kept = True
 
-    def start(self, template: int, make_job: Callable[[dict[str, Any]], Any], detach: Callable[[], None]) -> None:
-        """Fork it; returns in the template only.
-
-        Args:
-            template: the process id of the template.
-            make_job: makes RQ's job of its state, in the process.
-            detach: lets go of what is the template's, in the process.
-        """
-        self.pid = os.fork()
-        if self.pid == 0:
-            detach()
-            self.connection.close()
-            _be_warm_process(template, self._theirs, self.outcome, make_job)
-        self._theirs.close()
-
-    def hand(self, state: dict[str, Any], folder: Path) -> None:
-        """Have it run the job with this state; if it has just died, that is seen as its end."""
-        self.outcome.clear()
-        try:
-            self.connection.send((state, folder))
-        except OSError:
-            processes.kill(self.pid)
-
-
-def _be_warm_process(
-    template: int, connection: Connection, outcome: job_process.Outcome, make_job: Callable[[dict[str, Any]], Any]
-) -> NoReturn:
-    try:
-        job_process.set_up(template)
+    def serve(self, connection: Connection, make_job: MakeJob) -> None:
+        """Run jobs, and tell what each has used, until one has left something."""
         limit = None
-        for _ in range(MAX_JOBS):
+        for number in itertools.count(1):
             state, folder = connection.recv()
-            job = make_job(state)
-            job_process.set_up_run(job, folder)
             before, used = _State.now(), _usage()
-            found = job_process.run(job)
-            outcome.write(found)
+            outcome = run(make_job, state, folder)
+            self.outcome.write(outcome)
             limit = limit or _usage().max_memory_bytes + MAX_GROWTH_BYTES
-            if "error" in found or is_behind() or _State.now() != before or _usage().max_memory_bytes > limit:
-                break
+            is_clean = "error" not in outcome and is_intact() and not is_behind() and _State.now() == before
+            if not is_clean or number >= MAX_JOBS or _usage().max_memory_bytes > limit:
+                break  # before the template is told that it is kept, or it would be handed the next job
             connection.send(_since(used))
-    except EOFError:
-        pass
-    finally:
-        os._exit(0)
 
 
 class _State(NamedTuple):
     """What a run must leave as it was."""
 
-    streams: tuple[int, int]
-    files: tuple[int, ...]
     folder: str
     threads: int
     has_children: bool
+    blocked_signals: frozenset[int]
+    interrupted_by: Any
+    limits: tuple[tuple[int, int], ...]
+    recursion_limit: int
+    umask: int
 
     @classmethod
-    def now(cls) -> "_State":
-        """Look at this process; what cannot be looked at differs from all."""
+    def now(cls) -> Self | None:
+        """Look at this process; None where the folder has gone."""
         try:
-            files = tuple(os.fstat(fd).st_ino for fd in (1, 2))
-            streams = (id(sys.stdout), id(sys.stderr))
-            is_open = not (sys.stdout.closed or sys.stderr.closed)
-            return cls(
-                streams if is_open else (0, 0), files, os.getcwd(), threading.active_count(), processes.has_children()
-            )
+            folder = os.getcwd()
         except OSError:
-            return cls((0, 0), (), "", -1, True)
+            return None
+        os.umask(umask := os.umask(0o077))
+        return cls(
+            folder=folder,
+            threads=threading.active_count(),
+            has_children=processes.has_children(),
+            blocked_signals=frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+            interrupted_by=signal.getsignal(signal.SIGTERM),
+            limits=tuple(map(resource.getrlimit, LIMITS)),
+            recursion_limit=sys.getrecursionlimit(),
+            umask=umask,
+        )
 
 
 def _usage() -> Usage:

@@ -21,14 +21,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from jinja2.filters import do_filesizeformat as filesizeformat
 from redis import Redis
 from redis.client import Pipeline
 from rq.executions import Execution
 from rq.queue import Queue
 from rq.results import Result
 from rq.serializers import JSONSerializer
-from rq.timeouts import BaseDeathPenalty
 from rq.utils import ensure_job_list, now, utcformat
 from rq.worker import Worker as RQWorker
 from rq.worker import WorkerStatus
@@ -38,8 +36,9 @@ from launchpad.queue.scripts import LuaScript
 from launchpad.queue.serialize import error_of
 from launchpad.settings import Settings
 from launchpad.worker import log_collector, processes
+from launchpad.worker.causes import why
 from launchpad.worker.connection import MAX_OUTAGE_SECONDS, WorkerRedis, connect
-from launchpad.worker.ending import Ending
+from launchpad.worker.ending import Ending, NoLimit
 from launchpad.worker.messages import Ended, Run
 from launchpad.worker.scheduler import Scheduler
 from launchpad.worker.supervisor import Supervisor
@@ -63,16 +62,6 @@ OPTIONS = {
     "job_monitoring_interval": 5,
     "maintenance_interval": 10,
 }
-
-
-class NoLimit(BaseDeathPenalty):
-    """No limit of time: the supervisor keeps its own, which costs no signals."""
-
-    def setup_death_penalty(self) -> None:
-        """Do nothing."""
-
-    def cancel_death_penalty(self) -> None:
-        """Do nothing."""
 
 
 class Worker(RQWorker):
@@ -204,7 +193,9 @@ class Worker(RQWorker):
         blank = vars(self._blank)
         state = {name: value for name, value in vars(job).items() if value is not blank.get(name)}
         self._is_marked = False
-        ended, ending = self._supervisor.run(Run(state), job.timeout or -1, lambda: self._tick(job))
+        ended, ending = self._supervisor.run(
+            Run(self._run.id, _function_of(job), state), job.timeout or -1, lambda: self._tick(job)
+        )
         self._record(job, queue, ended, ending)
         self.executions.clear()
         self.set_state(WorkerStatus.IDLE)
@@ -258,7 +249,7 @@ class Worker(RQWorker):
     def handle_warm_shutdown_request(self) -> None:
         """Let the job that runs go on for its time of grace."""
         self._stop_requested = True  # what RQ raises between two jobs may be swallowed, by logging for one
-        self.log.info("Worker %s: told to end; a running job has %s s", self.name, self._settings.grace_seconds)
+        self.log.info("Worker %s: told to end; a running job has %g s", self.name, self._settings.grace_seconds)
         self._supervisor.shut_down(self._settings.grace_seconds)
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
@@ -328,26 +319,9 @@ class Worker(RQWorker):
         return self.connection.zscore(key, execution.composite_key) is not None
 
 
-def why(job: Job, ended: Ended, ending: Ending) -> str:
-    """Say why a job has failed, in RQ's words where it has some: see `error_of`."""
-    error: str = (ended.outcome or {}).get("error", "")
-    reasons = {
-        "stop": "Job stopped by user, work-horse terminated.",
-        "limit": f"JobTimeout: Task exceeded maximum timeout value ({job.timeout} seconds)",
-        "shutdown": "ShutDownImminentException: the worker was told to end",
-    }
-    if ending.reason:  # the last line of the traceback tells what the job was interrupted by
-        interrupted, reason = "launchpad.worker.job_process.JobInterrupted", reasons[ending.reason]
-        return error.replace(interrupted, reason) if interrupted in error else reason
-    return error or _how_killed(ended)
-
-
-def _how_killed(ended: Ended) -> str:
-    """Say how a process has ended that has left no outcome."""
-    memory = ended.memory
-    if memory.reason == "limit":
-        return f"MemoryLimitExceeded: {filesizeformat(memory.had)} of {filesizeformat(memory.limit)}"
-    signalled = f" (signal {os.WTERMSIG(ended.status)})" if os.WIFSIGNALED(ended.status) else ""
-    why = {"": "", "system": "out of memory; ", "unknown": "out of memory?; "}[memory.reason]
-    used = f"used {filesizeformat(ended.usage.max_memory_bytes)}" if ended.usage.max_memory_bytes else ""
-    return f"Work-horse terminated unexpectedly; waitpid returned {ended.status}{signalled}; {why}{used}"
+def _function_of(job: Job) -> str:
+    """Return the name of a job's function; where it cannot be read, the process of the job says what is wrong."""
+    try:
+        return str(job.args[1])
+    except Exception:  # whatever somebody has written there
+        return ""

@@ -2,7 +2,6 @@
 
 from flask import Flask
 
-import jobs
 from launchpad import Launchpad
 from launchpad.settings import Settings
 
@@ -10,5 +9,5 @@ from launchpad.settings import Settings
 def create_app(settings: Settings | None = None) -> Flask:
     """Make the app; without settings, from the environment."""
     app = Flask(__name__)
-    Launchpad(app, jobs, settings=settings)
+    Launchpad(app, "jobs", settings=settings)
     return app

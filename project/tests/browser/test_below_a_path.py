@@ -100,7 +100,7 @@ class Way:
         project = copy_project(self.folder)
         text = (project / "server.py").read_text()
         (project / "server.py").write_text(
-            text.replace("Launchpad(app, jobs,", 'Launchpad(app, jobs, url_prefix="/tools",')
+            text.replace('Launchpad(app, "jobs",', 'Launchpad(app, "jobs", url_prefix="/tools",')
         )
         told = self.environ | {"DASHBOARD_PORT": str(self.dashboard)}
         with ExitStack() as stack:

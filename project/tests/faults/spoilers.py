@@ -34,6 +34,10 @@ FORK = multiprocessing.get_context("fork")
 kept: list[Any] = []
 
 
+def do_nothing() -> None:
+    logging.info("nothing is logged")
+
+
 def close_stdout() -> None:
     sys.stdout.close()
 
@@ -52,7 +56,7 @@ def replace_stdout() -> None:
 
 
 def open_files() -> None:
-    kept.extend(open(os.devnull) for _ in range(100))
+    kept.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(100))
 
 
 def change_into_a_folder_that_goes() -> None:
@@ -204,7 +208,7 @@ def change_the_environment() -> None:
 
 
 def change_a_builtin() -> None:
-    builtins.print = lambda *_, **__: None  # type: ignore[assignment]
+    builtins.sum = lambda *_: 7  # type: ignore[assignment]
 
 
 def seed_random() -> None:
@@ -289,6 +293,7 @@ def found() -> dict[str, Any]:
         "logging": [logging.root.level, len(logging.root.handlers)],
         "method": multiprocessing.get_start_method(allow_none=True),
         "warnings": len(warnings.filters),
+        "builtins": sum([1, 2]),
         "excepthook": sys.excepthook is sys.__excepthook__,
         "temporary": os.listdir(tempfile.gettempdir()),
     }

@@ -380,7 +380,7 @@ def test_a_worker_that_is_stopped_ends_its_job_as_failed_and_says_why(stack: Sta
     wait_until(lambda: ask(job).json["state"] == "started")
     start = time.monotonic()
     stack.compose("stop", "worker")
-    assert time.monotonic() - start < 20, "six seconds, and not until Docker kills it after thirty"
+    assert 25 < time.monotonic() - start < 38, "its grace, and not until Docker kills it after forty"
     assert (ask(job).json["state"], ask(job).json["error"]["cause"]) == (
         "failed",
         "Its worker was shut down while it ran.",
