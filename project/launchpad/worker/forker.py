@@ -1,29 +1,28 @@
-"""What the template process does: it loads the functions, and forks a process for each run."""
+"""What the template process does: it loads the functions, and forks the processes that run them."""
 
 import gc
 import os
+import select
 import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import send_handle
 from pathlib import Path
 from typing import Any, NoReturn
 
-from launchpad.functions.catalog import Function
 from launchpad.functions.mistakes import one_line
 from launchpad.worker import application, processes, runner
 from launchpad.worker.job_process import JobProcess, MakeJob
 from launchpad.worker.log_capture import let_functions_configure, set_up_logging, set_up_streams
 from launchpad.worker.memory import MemoryWatch
-from launchpad.worker.messages import Ended, Loaded, Run, Signal, Started
-from launchpad.worker.run_folder import RunFolder, remove_leftovers
+from launchpad.worker.messages import Ended, Fork, Loaded, Ready, Signal, Watch
+from launchpad.worker.run_folder import remove_leftovers
 from launchpad.worker.signals import blocked_signals
 from launchpad.worker.warm import WarmProcess
-
-MEMORY_SECONDS = 0.05  # between two looks at the memory of a job that has a limit
 
 
 def modification_times(files: Iterable[str]) -> dict[str, int]:
@@ -62,7 +61,7 @@ def be_template(
         set_up_logging()
         gc.collect()
         gc.freeze()  # what is never looked at again stays shared with the processes of the jobs
-        _Forker(connection, make_job, load).serve()
+        _Forker(connection, make_job).serve()
     except BaseException:
         traceback.print_exc()
     finally:
@@ -86,20 +85,23 @@ def _load() -> Loaded:
     # What was changed while it was loaded counts as not loaded.
     times = {file: when if when <= started else 0 for file, when in modification_times(own).items()}
     threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-    return Loaded(error, times, ", ".join(threads))
+    functions = {} if error else application.functions()
+    return Loaded(
+        error,
+        times,
+        ", ".join(threads),
+        warm=frozenset(name for name, function in functions.items() if function.warm),
+        memory={name: function.memory for name, function in functions.items() if function.memory},
+    )
 
 
 class _Forker:
-    """What the template does: one job at a time."""
+    """What the template does: it forks processes, and when one has ended, ends all that it has left behind."""
 
-    def __init__(self, connection: Connection, make_job: MakeJob, is_loaded: bool):
-        self._connection, self._make_job, self._is_loaded = connection, make_job, is_loaded
-        self._next: JobProcess | None = None  # which is ready for a job of its own
-        self._kept: dict[str, JobProcess] = {}  # by the function that they are kept for
-        self._running: JobProcess | None = None
-        self._is_signalled = False  # whether what runs was
-        self._folder: RunFolder | None = None
-        self._usage = processes.Usage()
+    def __init__(self, connection: Connection, make_job: MakeJob):
+        self._connection, self._make_job = connection, make_job
+        self._processes: dict[int, JobProcess] = {}
+        self._usage = processes.Usage()  # since the last process has ended
         self._memory = MemoryWatch()
         self._wakeup, self._waking = os.pipe()
         os.set_blocking(self._waking, False)
@@ -110,134 +112,81 @@ class _Forker:
 
     def serve(self) -> None:
         """Follow what the worker asks for, until it has gone."""
-        self._fork_next()
         while not self._is_orphan:
-            waiting: list[Any] = [self._connection, self._wakeup]
-            if self._running and self._running.is_kept:
-                waiting.append(self._running.connection)
-            ready = wait(waiting, MEMORY_SECONDS if self._running and self._memory.limit else None)
-            if self._running and self._memory.is_over(self._processes_of_run()):
-                self._kill(self._running)
+            ready = select.select([self._connection, self._wakeup], [], [], self._memory.look_seconds)[0]
+            if self._memory.pid and self._memory.is_over(self._processes_of(self._memory.pid)):
+                self._kill(self._memory.pid)
             if self._wakeup in ready:
                 os.read(self._wakeup, 1024)
                 self._reap()
-            if self._running and self._running.connection in ready:
-                self._end_of_kept(self._running)
             if self._connection in ready:
                 try:
                     self._follow(self._connection.recv())
                 except (EOFError, OSError):
                     break
-        for process in (self._running, *self._idle()):
-            if process:
-                self._kill(process)
+        for pid in self._processes:
+            self._kill(pid)
         processes.kill_descendants(self._usage, set())
-        self._remove_folder()
+        for process in self._processes.values():
+            process.folder.remove()
 
     def _note_that_the_worker_has_gone(self, *_: object) -> None:
         self._is_orphan = True
 
-    def _idle(self) -> list[JobProcess]:
-        """Return the processes that wait for a job."""
-        ready = [*self._kept.values(), *([self._next] if self._next else [])]
-        return [process for process in ready if process is not self._running]
+    def _processes_of(self, pid: int) -> list[int]:
+        """Return a process with all that it has started, and what has lost its parent."""
+        return processes.descendants(os.getpid(), self._processes.keys() - {pid})
 
-    def _spared(self) -> set[int]:
-        return {process.pid for process in self._idle()}
+    def _kill(self, pid: int) -> None:
+        processes.kill_group(pid)
+        processes.kill(pid)
 
-    def _processes_of_run(self) -> list[int]:
-        return processes.descendants(os.getpid(), self._spared())
+    def _follow(self, message: Fork | Signal | Watch) -> None:
+        if isinstance(message, Fork):
+            self._fork(message.function)
+        elif message.pid not in self._processes:
+            pass  # it has ended meanwhile, and the worker will hear of it
+        elif isinstance(message, Watch):
+            self._memory.begin(message.pid, message.limit)
+        elif message.number == signal.SIGKILL:
+            self._kill(message.pid)
+        else:
+            processes.kill(message.pid, message.number)
 
-    def _kill(self, process: JobProcess) -> None:
-        self._is_signalled = True
-        processes.kill_group(process.pid)
-        processes.kill(process.pid)
-
-    def _follow(self, message: Run | Signal) -> None:
-        if isinstance(message, Run):
-            try:
-                self._start(message)
-            except OSError as error:  # there is no space for its folder, or no process more
-                self._end(Ended(0, {"error": one_line(error)}, self._usage))
-        elif self._running and message.number == signal.SIGKILL:
-            self._kill(self._running)
-        elif self._running:
-            self._is_signalled = True
-            processes.kill(self._running.pid, message.number)
-
-    def _start(self, run: Run) -> None:
-        self._usage, self._is_signalled = processes.Usage(), False
-        self._folder = folder = RunFolder()
-        function = application.functions().get(run.function) if self._is_loaded else None
-        self._memory.begin(function.memory if function else None)
-        self._running = self._take(function)
-        self._running.hand(run.state, folder.path)
-        self._connection.send(Started(self._running.pid))
-
-    def _take(self, function: Function | None) -> JobProcess:
-        """Return the process for a run of a function."""
-        if function and function.warm:
-            if function.name not in self._kept:
-                self._kept[function.name] = self._fork(WarmProcess())
-            return self._kept[function.name]
-        taken, self._next = self._next or self._fork(JobProcess()), None
-        return taken
-
-    def _fork(self, process: JobProcess) -> JobProcess:
-        with blocked_signals():
-            process.start(os.getpid(), self._make_job, self._detach)
-        return process
-
-    def _fork_next(self) -> None:
-        self._next = self._next or self._fork(JobProcess())
+    def _fork(self, function: str) -> None:
+        self._memory.note()
+        try:
+            process = WarmProcess(function) if function else JobProcess()
+            with blocked_signals():
+                process.start(self._make_job, self._detach)
+        except OSError as error:  # there is no space for its folder, or no process more
+            self._connection.send(Ready(function, 0, one_line(error)))
+            return
+        self._processes[process.pid] = process
+        self._connection.send(Ready(function, process.pid))
+        send_handle(self._connection, process.workers_end.fileno(), None)
+        process.workers_end.close()
 
     def _detach(self) -> None:
         """Let go of what is the template's only, in a process that was forked."""
         signal.set_wakeup_fd(-1)
-        for fd in (self._wakeup, self._waking):
+        self._connection.close()
+        for fd in (self._wakeup, self._waking, *(process.folder.lock for process in self._processes.values())):
             os.close(fd)
-        for connection in (self._connection, *(process.connection for process in self._idle())):
-            connection.close()
 
     def _reap(self) -> None:
         for pid, status, used in processes.reap():
             self._usage.add(used)
-            for name in [name for name, kept in self._kept.items() if kept.pid == pid]:
-                self._usage.cpu_seconds -= self._kept.pop(name).cpu_seconds
-            if self._next and self._next.pid == pid:
-                self._next = None
-            if self._running and self._running.pid == pid:
-                self._end(Ended(status, self._running.outcome.read(), self._usage, self._memory.end(status)))
+            if process := self._processes.pop(pid, None):
+                self._end(process, status)
 
-    def _end_of_kept(self, process: JobProcess) -> None:
-        """End a run whose process is kept: it has told what it used."""
-        try:
-            usage = process.connection.recv()
-        except (EOFError, OSError):  # it ends: that is seen by itself
-            process.is_kept = False
-            return
-        if self._is_signalled:  # which may reach it in its next run only
-            self._kill(process)
-            process.is_kept = False
-            return
-        process.cpu_seconds += usage.cpu_seconds
-        self._usage = usage
-        self._end(Ended(0, process.outcome.read(), usage))
-
-    def _end(self, ended: Ended) -> None:
-        """Tell the worker that a run has ended, when nothing of it is left; then there is time for the next process."""
-        self._running = None
-        if not processes.kill_descendants(self._usage, self._spared()):
+    def _end(self, process: JobProcess, status: int) -> None:
+        """Tell the worker that a process has ended, when nothing of it is left."""
+        if not processes.kill_descendants(self._usage, set(self._processes)):
             print("Processes that a job has started could not be ended.", file=sys.stderr)
-        # One that has ended just now may have been waited for among what the job has left behind.
-        self._kept = {name: kept for name, kept in self._kept.items() if processes.is_child(kept.pid)}
-        if self._next and not processes.is_child(self._next.pid):
-            self._next = None
-        self._remove_folder()
-        self._connection.send(ended)
-        self._fork_next()
-
-    def _remove_folder(self) -> None:
-        if self._folder:
-            self._folder.remove()
-        self._folder = None
+        process.folder.remove()
+        outcome, memory = process.outcome, self._memory.end(process.pid, status)
+        self._connection.send(
+            Ended(process.pid, status, outcome.read(), self._usage, memory, has_begun=outcome.has_begun())
+        )
+        self._usage = processes.Usage()

@@ -10,18 +10,23 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from types import FrameType
 from typing import Any, NoReturn
 
 from launchpad.encoding import replace_surrogates
+from launchpad.functions.mistakes import Mistake
+from launchpad.worker import runner
 from launchpad.worker.log_capture import capture
-from launchpad.worker.processes import end_with_parent, kill
+from launchpad.worker.processes import end_with_parent
+from launchpad.worker.run_folder import RunFolder
 
 MakeJob = Callable[[dict[str, Any]], Any]  # makes RQ's job of its state
 OUTCOME_BYTES = 8 * 1024**2  # of the memory for an outcome; a result is at most 1 MiB, more is a file
 MAX_TRACEBACK_CHARACTERS = 100_000
 HEADER_BYTES = 8
+BEGUN = b"\xff" * HEADER_BYTES
 
 
 class JobInterrupted(BaseException):
@@ -40,9 +45,13 @@ class Outcome:
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, OUTCOME_BYTES)
 
-    def clear(self) -> None:
-        """Forget the outcome of the last job."""
-        self._memory[:HEADER_BYTES] = bytes(HEADER_BYTES)
+    def begin(self) -> None:
+        """Say that a run has begun, of which there is no outcome yet."""
+        self._memory[:HEADER_BYTES] = BEGUN
+
+    def has_begun(self) -> bool:
+        """Tell whether a run has, at any time."""
+        return any(self._memory[:HEADER_BYTES])
 
     def write(self, outcome: dict[str, Any]) -> None:
         """Leave an outcome; it counts when its length is there."""
@@ -63,47 +72,44 @@ class Outcome:
 
 
 class JobProcess:
-    """A process that runs one job, as the template sees it. It is forked before there is one, which saves that time."""
+    """A process that runs one job, as the template sees it. It is forked before there is one, which saves that time.
 
-    is_kept = False  # whether it runs another job afterwards
+    Raises:
+        OSError: there is no space for its folder.
+    """
 
-    def __init__(self) -> None:
-        self.outcome = Outcome()
-        self.connection, self._theirs = Pipe()
+    def __init__(self, function: str = "") -> None:
+        self.function = function
+        self.outcome, self.folder = Outcome(), RunFolder()
+        self.workers_end, self._own_end = Pipe()
         self.pid = 0
-        self.cpu_seconds = 0.0  # of the runs that have ended, which the system counts with those of the last one
 
-    def start(self, template: int, make_job: MakeJob, detach: Callable[[], None]) -> None:
+    def start(self, make_job: MakeJob, detach: Callable[[], None]) -> None:
         """Fork it; returns in the template only.
 
         Args:
-            template: the process id of the template.
             make_job: makes RQ's job of its state.
             detach: lets go of what is the template's, in the process.
+
+        Raises:
+            OSError: there is no process more.
         """
+        template = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
             self._be_process(template, make_job, detach)
-        self._theirs.close()
-
-    def hand(self, state: dict[str, Any], folder: str) -> None:
-        """Have it run the job with this state, and a folder for its temporary files.
-
-        If it has just died, that is seen as its end.
-        """
-        self.outcome.clear()
-        try:
-            self.connection.send((state, folder))
-        except OSError:
-            kill(self.pid)
+        self._own_end.close()
 
     def _be_process(self, template: int, make_job: MakeJob, detach: Callable[[], None]) -> NoReturn:
         try:
             detach()
-            self.connection.close()
-            set_up(template)
-            self.serve(self._theirs, make_job)
-        except EOFError:  # the template has gone
+            self.workers_end.close()
+            os.close(self.folder.lock)
+            set_up(template, self.folder.path)
+            with suppress(Mistake):  # the run says it
+                runner.load()
+            self.serve(self._own_end, make_job)
+        except EOFError:  # the worker has no more use for it
             pass
         except BaseException:
             traceback.print_exc()
@@ -111,12 +117,19 @@ class JobProcess:
             os._exit(0)
 
     def serve(self, connection: Connection, make_job: MakeJob) -> None:
-        """Do what the process is for: run one job, which the template hands over."""
-        self.outcome.write(run(make_job, *connection.recv()))
+        """Do what the process is for: run one job, which the worker hands over."""
+        state = connection.recv()
+        self.outcome.begin()
+        self.outcome.write(run(make_job, state))
 
 
-def set_up(template: int) -> None:
-    """Make the process look as one that was started by itself, and end it with the template."""
+def set_up(template: int, folder: str) -> None:
+    """Make the process look as one that was started by itself, and end it with the template.
+
+    Args:
+        template: the process id of the template.
+        folder: for temporary files.
+    """
     os.setpgid(0, 0)
     end_with_parent(template)
     for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT):
@@ -126,26 +139,22 @@ def set_up(template: int) -> None:
     random.seed()
     if numpy := sys.modules.get("numpy"):  # or each job would draw the same numbers
         numpy.random.seed()
-    capture()
-    faulthandler.enable()  # a crash tells the job's log where it was
-
-
-def set_up_run(job: Any, folder: str) -> None:
-    """Tell the process which job it runs, and where its temporary files go."""
-    os.environ |= {"RQ_JOB_ID": job.id, "TMPDIR": folder, "HOME": folder}
+    os.environ |= {"TMPDIR": folder, "HOME": folder}
     tempfile.tempdir = folder
     sys.argv = ["job"]
+    capture()
+    faulthandler.enable()  # a crash tells the job's log where it was
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise JobInterrupted
 
 
-def run(make_job: MakeJob, state: dict[str, Any], folder: str) -> dict[str, Any]:
+def run(make_job: MakeJob, state: dict[str, Any]) -> dict[str, Any]:
     """Run the job with this state, and return its outcome: a result, or an error with its traceback."""
     try:
         job = make_job(state)
-        set_up_run(job, folder)
+        os.environ["RQ_JOB_ID"] = job.id
         return {"result": job.perform()}
     except BaseException as error:
         return {

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+LOOK_SECONDS = 0.05  # between two looks at the memory of a run that has a limit
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -65,33 +66,44 @@ def _events_of_control_group() -> Path:
 
 
 class MemoryWatch:
-    """Sees whether a run has more memory than it may have, and whether memory was why a process was killed."""
+    """Sees whether a process has more memory than it may have, and whether memory was why one was killed."""
 
     def __init__(self) -> None:
-        self.limit: int | None = None
-        self._had = 0
-        self._kills, self._looked_at = count_of_kills(), time.monotonic()
+        self.pid = 0  # the process that is watched, if one is
+        self._limit = self._had = 0
+        self._kills, self._noted_at = count_of_kills(), time.monotonic()
 
-    def begin(self, limit: int | None) -> None:
-        """Begin a run that may have so many bytes."""
-        self.limit, self._had = limit, 0
-        if time.monotonic() > self._looked_at + 1:
-            self._kills, self._looked_at = count_of_kills(), time.monotonic()
+    @property
+    def look_seconds(self) -> float | None:
+        """How long to wait before the next look; None, if there is nothing to look at."""
+        return LOOK_SECONDS if self.pid else None
+
+    def note(self) -> None:
+        """Note how many processes the system has killed so far, unless that was done a moment ago."""
+        if time.monotonic() > self._noted_at + 1:
+            self._kills, self._noted_at = count_of_kills(), time.monotonic()
+
+    def begin(self, pid: int, limit: int) -> None:
+        """Watch a process that may have so many bytes; with 0, watch none."""
+        self.pid, self._limit, self._had = pid if limit else 0, limit, 0
 
     def is_over(self, pids: list[int]) -> bool:
-        """Tell whether the processes of the run have more than it may have."""
-        if self.limit is None or resident_bytes(pids) <= self.limit:
+        """Tell whether these processes have more than the one that is watched may have."""
+        if resident_bytes(pids) <= self._limit:
             return False
         had = proportional_bytes(pids)
-        self._had = max(self._had, had if had > self.limit else 0)
-        return had > self.limit
+        self._had = max(self._had, had if had > self._limit else 0)
+        return had > self._limit
 
-    def end(self, status: int) -> MemoryEnd:
+    def end(self, pid: int, status: int) -> MemoryEnd:
         """Tell whether memory was the reason for the end of a process."""
+        had, limit = (self._had, self._limit) if pid == self.pid else (0, 0)
+        if pid == self.pid:
+            self.begin(0, 0)
         if not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
             return MemoryEnd("")
-        if self.limit and self._had:
-            return MemoryEnd("limit", self._had, self.limit)
+        if had:
+            return MemoryEnd("limit", had, limit)
         before, self._kills = self._kills, count_of_kills()
         if self._kills is None:
             return MemoryEnd("unknown")

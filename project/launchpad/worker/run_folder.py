@@ -1,4 +1,4 @@
-"""The folder for temporary files that each run has to itself; nothing of it is left, however the run ends.
+"""The folder for temporary files that each process of jobs has to itself; nothing of it is left, however the run ends.
 
 The template removes it. Where that was killed itself, as when a machine goes, the next template does, of whichever
 worker: a folder is in use as long as somebody holds its lock, which no kill outlives.
@@ -24,16 +24,22 @@ class RunFolder:
     def __init__(self) -> None:
         while True:
             self.path = tempfile.mkdtemp(prefix=PREFIX)
-            self._lock = _open(self.path)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self.lock = _open(self.path)
+            fcntl.flock(self.lock, fcntl.LOCK_EX)
             if os.path.exists(self.path):
                 return
-            os.close(self._lock)  # another worker was faster, and has taken it for a leftover
+            os.close(self.lock)  # another worker was faster, and has taken it for a leftover
+
+    def clear(self) -> None:
+        """Remove what is in it."""
+        for entry in os.scandir(self.path):
+            with suppress(OSError):
+                remove(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
 
     def remove(self) -> None:
         """Remove it, with all that is in it."""
         remove(self.path)
-        os.close(self._lock)
+        os.close(self.lock)
 
 
 def remove_leftovers() -> None:

@@ -30,6 +30,8 @@ SWEEP_SECONDS = 600  # from one sweep of the file store to the next
 LOAD_SECONDS = 10  # after which functions that could not be loaded are tried again
 CRON = "rq:launchpad:cron"  # function -> the Unix time that it is scheduled for
 
+STOP_SECONDS = 5  # that it may take to end
+
 
 class Scheduler(RQScheduler):
     """RQ's scheduler, a process beside each worker that looks around once a second.
@@ -42,7 +44,6 @@ class Scheduler(RQScheduler):
         super().__init__(*args, **kwargs)
         self._worker = os.getpid()
         self._load_at = 0.0  # of the monotonic clock
-        self._is_loading = False
         self._abandoned: AbandonedJobs | None = None  # not yet: the process of the scheduler has another connection
 
     def start(self) -> Any:
@@ -53,6 +54,11 @@ class Scheduler(RQScheduler):
     def _install_signal_handlers(self) -> None:
         super()._install_signal_handlers()
         unblock_signals()
+
+    def request_stop(self, signum: Any = None, frame: Any = None) -> None:
+        """End soon; without having looked around, if the functions are still being imported."""
+        super().request_stop(signum, frame)
+        signal.alarm(STOP_SECONDS)
 
     @property
     def should_reacquire_locks(self) -> bool:
@@ -74,12 +80,6 @@ class Scheduler(RQScheduler):
         if os.getppid() != self._worker:
             self.request_stop()
         super().heartbeat()
-
-    def request_stop(self, *args: Any) -> None:
-        """Stop soon; at once while the functions are being loaded, which may take long."""
-        if self._is_loading:
-            os._exit(0)
-        super().request_stop(*args)
 
     def work(self) -> None:
         """Look around until it is to stop; and sweep beside it, since a file store may be far away and slow."""
@@ -121,17 +121,14 @@ class Scheduler(RQScheduler):
                     _execute(pipe)
 
     def _with_cron(self) -> dict[str, Function]:
-        """Return the functions with a schedule, as they were when the worker started, or could first be loaded."""
+        """Tell the functions with a schedule, as they were when the worker started, or could first be loaded."""
         if time.monotonic() < self._load_at:
             return {}
-        self._is_loading = True
         try:
             return {name: function for name, function in application.functions().items() if function.cron}
         except Mistake:  # the worker says which
             self._load_at = time.monotonic() + LOAD_SECONDS
             return {}
-        finally:
-            self._is_loading = False
 
     def _schedule_next(self, name: str, function: Function) -> None:
         """Keep the next launch of a cron function among the scheduled jobs, where a person sees and cancels it."""

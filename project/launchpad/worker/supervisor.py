@@ -1,19 +1,33 @@
 """The supervisor: the worker's part in a run. It keeps a template that is up to date, and ends what is to end."""
 
+import select
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from logging import Logger
-from typing import Any
+from math import inf
+from typing import Any, NamedTuple
 
 from launchpad.worker.ending import Ending
 from launchpad.worker.memory import MemoryEnd
-from launchpad.worker.messages import Ended, Loaded, Run, Signal, Started
+from launchpad.worker.messages import Ended, Finished, Loaded, Ready, Signal, Watch
 from launchpad.worker.processes import Usage
-from launchpad.worker.template import Template
+from launchpad.worker.template import Process, Template
 
 STEP_SECONDS = 0.1  # between two looks at the clock while a job runs
 MAX_LOAD_SECONDS = 120.0  # for the functions to be loaded
+MAX_PROCESSES = 3  # for a run; another is taken where one has died before it began
+
+
+class Run(NamedTuple):
+    """A job that is to be run: see `Supervisor.run`."""
+
+    function: str
+    state: dict[str, Any]
+    seconds: float
+    ending: Ending
+    tick: Callable[[], None]
 
 
 class Supervisor:
@@ -46,6 +60,7 @@ class Supervisor:
             self.close()
         if self._template is None:
             self._template = self._start_template(True)
+            self._template.ask_for("")  # when the functions are loaded
         return self._template
 
     @property
@@ -63,42 +78,59 @@ class Supervisor:
         with self._lock:
             self._ending = Ending(self._clean_up_seconds)
 
-    def run(self, run: Run, seconds: float, tick: Callable[[], None]) -> tuple[Ended, Ending]:
+    def run(
+        self, function: str, state: dict[str, Any], seconds: float, tick: Callable[[], None]
+    ) -> tuple[Ended, Ending]:
         """Run a job, and return how it ended when nothing of it is left.
 
         Args:
-            run: the job.
+            function: the name of its function.
+            state: that of RQ's job.
             seconds: its limit of time; below 0 for none.
             tick: called several times a second meanwhile.
         """
         ending = self._ending or Ending(self._clean_up_seconds)
-        if seconds > 0:
-            ending.limit(MAX_LOAD_SECONDS + seconds)
         try:
-            return self._ended(run, ending, seconds, tick), ending
+            for _ in range(MAX_PROCESSES):
+                ended = self._run_once(Run(function, state, seconds, ending, tick))
+                if ended.has_begun or ending.reason:
+                    break
+            return ended, ending
         finally:
             with self._lock:
                 self._ending, self.pid = None, 0
 
-    def _ended(self, run: Run, ending: Ending, seconds: float, tick: Callable[[], None]) -> Ended:
-        template, is_sent = self.prepare(), False
+    def _run_once(self, run: Run) -> Ended:
+        run.ending.limit(MAX_LOAD_SECONDS)
+        template = self.prepare()
+        process = self._take_process(template, run)
+        if isinstance(process, Ended):
+            return process
+        template, self.pid = self._template or template, process.pid
+        if limit := template.memory_of(run.function):
+            template.send(Watch(process.pid, limit))
+        run.ending.limit(run.seconds if run.seconds > 0 else inf)  # the time of the import is not the job's
+        process.hand(run.state)
+        template.ask_for("")  # which is forked while this one works
+        return self._wait_for_end(template, process, run)
+
+    def _take_process(self, template: Template, run: Run) -> Process | Ended:
+        """Return the process for a run; or, if there will be none, the end of the run."""
         while True:
-            if template.loaded and not is_sent:
-                if template.loaded.error:
-                    return Ended(0, {"error": template.loaded.error}, Usage())
-                if template.loaded.threads:
-                    template = self._without_functions(template.loaded)
-                template.send(run)
-                is_sent = True
-            message = self._next_message(template, ending, tick, is_sent)
-            if isinstance(message, Loaded):
-                template.loaded = message
-            elif isinstance(message, Started):
-                self.pid = message.pid
-                if seconds > 0:  # that the functions were loaded for it is not the job's time
-                    ending.limit(seconds)
-            elif isinstance(message, Ended):
+            if loaded := template.loaded:
+                if loaded.error:
+                    return Ended(0, 0, {"error": loaded.error}, Usage())
+                if loaded.threads:
+                    template = self._without_functions(loaded)
+                kept_for = run.function if run.function in loaded.warm else ""
+                if process := template.take(kept_for):
+                    return process
+                template.ask_for(kept_for)
+            message = self._next_message(template, None, run)
+            if isinstance(message, Ended) and not message.pid:
                 return message
+            if isinstance(message, Ready) and message.error:
+                return Ended(0, 0, {"error": message.error}, Usage())
 
     def _without_functions(self, loaded: Loaded) -> Template:
         """Start a template that loads no functions: a process that has threads must not be forked."""
@@ -108,28 +140,53 @@ class Supervisor:
         )
         self.close()
         self._template = self._start_template(False)
-        self._template.loaded = Loaded(sources=loaded.sources)  # when these change, it is tried again
+        self._template.loaded = replace(loaded, threads="")  # when the sources change, it is tried again
         return self._template
 
-    def _next_message(self, template: Template, ending: Ending, tick: Callable[[], None], is_sent: bool) -> Any:
-        """Wait for the template to say something, and meanwhile see to the end of what runs."""
-        while not template.connection.poll(STEP_SECONDS):
-            tick()
-            if is_sent and not self.pid:  # in a moment there will be one to send signals to
-                continue
-            with self._lock:
-                number = ending.next_signal()
-            if number and not is_sent:  # the functions are still being loaded
-                if ending.reason == "limit":
-                    self.close()
-                return Ended(number, None, Usage())
-            if number:
-                template.send(Signal(number))
-        try:
-            return template.connection.recv()
-        except (EOFError, OSError):
-            self.close()
-            return Ended(signal.SIGKILL, None, Usage(), MemoryEnd("unknown"))
+    def _wait_for_end(self, template: Template, process: Process, run: Run) -> Ended:
+        while True:
+            message = self._next_message(template, process, run)
+            if isinstance(message, Finished) and not run.ending.reason:
+                if template.memory_of(run.function):
+                    template.send(Watch(process.pid, 0))
+                process.cpu_seconds += message.usage.cpu_seconds
+                template.keep(process)
+                return Ended(process.pid, 0, message.outcome, message.usage)
+            if isinstance(message, Finished):  # a signal may be on its way, and would reach the next run
+                template.send(Signal(process.pid, signal.SIGKILL))
+            elif isinstance(message, Ended) and message.pid == process.pid:
+                process.connection.close()
+                message.usage.cpu_seconds -= process.cpu_seconds
+                return message
+
+    def _next_message(self, template: Template, process: Process | None, run: Run) -> Any:
+        """Wait for what the template or the process says, and meanwhile see to the end of what runs.
+
+        Without a process, an `Ended` without a process id says that there will be none.
+        """
+        while True:
+            said_by = [template.connection, *([process.connection] if process and process.function else [])]
+            ready = select.select(said_by, [], [], STEP_SECONDS)[0]
+            try:
+                if process and process.connection in ready:
+                    return process.receive()
+                if ready:
+                    return template.receive()
+            except (EOFError, OSError):
+                self.close()
+                return Ended(process.pid if process else 0, signal.SIGKILL, None, Usage(), MemoryEnd("unknown"))
+            run.tick()
+            if process is None:
+                if number := self._next_signal(run):  # the functions are still being loaded
+                    if run.ending.reason == "limit":
+                        self.close()
+                    return Ended(0, number, None, Usage())
+            elif number := self._next_signal(run):
+                template.send(Signal(process.pid, number))
+
+    def _next_signal(self, run: Run) -> int | None:
+        with self._lock:
+            return run.ending.next_signal()
 
     def stop(self) -> None:
         """Interrupt the job that runs; asked again, kill it."""

@@ -18,6 +18,7 @@ from launchpad.worker import processes
 from launchpad.worker.job_process import JobProcess, MakeJob, run
 from launchpad.worker.log_capture import is_intact
 from launchpad.worker.log_pipe import is_behind
+from launchpad.worker.messages import Finished
 from launchpad.worker.processes import Usage
 
 MAX_JOBS = 1000  # that a process runs before another takes its place, in case something grows in it slowly
@@ -28,21 +29,22 @@ MAX_GROWTH_BYTES = 512 * 1024**2  # of memory, since its first job ended
 class WarmProcess(JobProcess):
     """A process that runs many jobs of one function."""
 
-    is_kept = True
-
     def serve(self, connection: Connection, make_job: MakeJob) -> None:
-        """Run jobs, and tell what each has used, until one has left something."""
+        """Run jobs, and tell of each, until one has left something."""
+        processes.adopt_orphans()  # so that these are seen
         limit = None
         for number in itertools.count(1):
-            state, folder = connection.recv()
+            state = connection.recv()
+            self.outcome.begin()
             before, used = _State.now(), _usage()
-            outcome = run(make_job, state, folder)
+            outcome = run(make_job, state)
             self.outcome.write(outcome)
             limit = limit or _usage().max_memory_bytes + MAX_GROWTH_BYTES
             is_clean = "error" not in outcome and is_intact() and not is_behind() and _State.now() == before
             if not is_clean or number >= MAX_JOBS or _usage().max_memory_bytes > limit:
-                break  # before the template is told that it is kept, or it would be handed the next job
-            connection.send(_since(used))
+                break  # before the worker is told that it is kept, or it would hand over the next job
+            self.folder.clear()
+            connection.send(Finished(outcome, _since(used)))
 
 
 class _State(NamedTuple):

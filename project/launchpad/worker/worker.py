@@ -39,7 +39,7 @@ from launchpad.worker import log_collector, processes
 from launchpad.worker.causes import why
 from launchpad.worker.connection import MAX_OUTAGE_SECONDS, WorkerRedis, connect
 from launchpad.worker.ending import Ending, NoLimit
-from launchpad.worker.messages import Ended, Run
+from launchpad.worker.messages import Ended
 from launchpad.worker.scheduler import Scheduler
 from launchpad.worker.supervisor import Supervisor
 from launchpad.worker.template import Template
@@ -193,9 +193,7 @@ class Worker(RQWorker):
         blank = vars(self._blank)
         state = {name: value for name, value in vars(job).items() if value is not blank.get(name)}
         self._is_marked = False
-        ended, ending = self._supervisor.run(
-            Run(self._run.id, _function_of(job), state), job.timeout or -1, lambda: self._tick(job)
-        )
+        ended, ending = self._supervisor.run(_function_of(job), state, job.timeout or -1, lambda: self._tick(job))
         self._record(job, queue, ended, ending)
         self.executions.clear()
         self.set_state(WorkerStatus.IDLE)

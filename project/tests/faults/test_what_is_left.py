@@ -125,8 +125,8 @@ def test_a_worker_ends_though_its_functions_are_still_being_loaded(scene: Scene,
     wait_until(lambda: loads.exists() and loads.stat().st_size == 2)  # the template, and the scheduler
     before = processes_of(worker)
     getattr(worker, end)()
-    worker.wait(SOON)
-    wait_until(lambda: not any(map(runs_still, before)), SOON)
+    worker.wait(2 * SOON)
+    wait_until(lambda: not any(map(runs_still, before)), 2 * SOON)
 
 
 GRACE, STOP = 2, 1.5
