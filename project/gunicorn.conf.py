@@ -3,8 +3,6 @@
 import os
 from typing import Any
 
-from launchpad.worker import abandoned
-
 # Requests are short and wait for Redis: threads do, and a second process goes on where one is stuck. There are many
 # of them because each slow upload keeps one.
 workers = 2
@@ -34,5 +32,7 @@ forwarded_allow_ips = ""
 
 def post_worker_init(worker: Any) -> None:
     """Let each process look for abandoned jobs: after `docker kill` of the only worker, nobody else would."""
-    if state := worker.wsgi.extensions.get("launchpad"):  # the dashboard and the benchmarks have these settings, too
+    if state := worker.wsgi.extensions.get("launchpad"):  # the dashboard, and others in the bench, have none
+        from launchpad.worker import abandoned  # these others do not have its packages
+
         abandoned.watch(state.manager.redis)

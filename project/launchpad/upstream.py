@@ -130,7 +130,6 @@ MIRRORS = (
     Mirror(
         "launchpad.worker.worker.Worker",
         (
-            "rq.job.Job.__init__",
             "rq.worker.base.BaseWorker.work",
             "rq.worker.worker_classes.Worker.execute_job",
             "rq.worker.worker_classes.Worker._handle_stopped_job",
@@ -139,7 +138,12 @@ MIRRORS = (
             "rq.worker.base.BaseWorker.get_current_job_id",
             "rq.command.handle_command",
         ),
-        "it makes jobs without the slow constructor, and steps in where the loop, commands and signals do their work",
+        "it steps in where the loop, commands and signals do their work",
+    ),
+    Mirror(
+        "launchpad.worker.job_maker.JobMaker",
+        ("rq.job.Job.__init__", "rq.job.Job.restore"),
+        "it makes jobs without the slow constructor, and reads their times itself",
     ),
     Mirror(
         "launchpad.worker.job_process.run",

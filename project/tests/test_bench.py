@@ -16,3 +16,13 @@ def test_the_bench_prints_the_table_of_its_readme() -> None:
     assert len(rows) > 10
     for row in rows:
         assert row in [line.split("|")[:3] for line in shown], row
+
+
+def test_the_settings_of_gunicorn_need_no_package_of_ours_for_the_peers_who_have_none() -> None:
+    start = """
+import runpy, sys, types
+settings = runpy.run_path(sys.argv[1])
+settings["post_worker_init"](types.SimpleNamespace(wsgi=types.SimpleNamespace(extensions={})))
+"""
+    # -I and -S: neither our folder nor the packages of this environment are on the path.
+    subprocess.run([sys.executable, "-I", "-S", "-c", start, PROJECT / "gunicorn.conf.py"], check=True)

@@ -113,7 +113,8 @@ class _Forker:
     def serve(self) -> None:
         """Follow what the worker asks for, until it has gone."""
         while not self._is_orphan:
-            ready = select.select([self._connection, self._wakeup], [], [], self._memory.look_seconds)[0]
+            waiting: list[Any] = [self._connection, self._wakeup]
+            ready = select.select(waiting, [], [], self._memory.look_seconds)[0]
             if self._memory.pid and self._memory.is_over(self._processes_of(self._memory.pid)):
                 self._kill(self._memory.pid)
             if self._wakeup in ready:

@@ -15,8 +15,6 @@ import signal
 import tempfile
 import threading
 import time
-from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -39,6 +37,7 @@ from launchpad.worker import log_collector, processes
 from launchpad.worker.causes import why
 from launchpad.worker.connection import MAX_OUTAGE_SECONDS, WorkerRedis, connect
 from launchpad.worker.ending import Ending, NoLimit
+from launchpad.worker.job_maker import JobMaker, function_of
 from launchpad.worker.messages import Ended
 from launchpad.worker.scheduler import Scheduler
 from launchpad.worker.supervisor import Supervisor
@@ -50,7 +49,6 @@ MARK_STOPPING = LuaScript("mark_stopping")
 WRITE_USAGE = LuaScript("write_usage")
 HEARTBEAT_FILE = Path(tempfile.gettempdir(), "worker-heartbeat")
 DUE_SECONDS = 1.0  # between two signs of life while jobs follow each other, and between two looks at other things
-TIMES = (b"created_at", b"enqueued_at", b"started_at", b"last_heartbeat")  # which RQ's `restore` is slow to read
 
 # What `rq worker` would have to be told each time. The shorter intervals: should our scheduler fail, RQ notices after
 # 198 s, not 932, that a worker was killed.
@@ -82,8 +80,8 @@ class Worker(RQWorker):
         # One connection, which need not be looked for.
         self._scripts = self.connection.client()
         self._lock = threading.RLock()  # commands come in a thread
-        self._blank = self.job_class("blank", self.connection, self.serializer)
-        self._ttl = self.get_heartbeat_ttl(self._blank)
+        self._jobs = JobMaker(self.connection)
+        self._ttl = self.get_heartbeat_ttl(self._jobs.blank)
         self._supervisor = Supervisor(self._start_template, self._end_orphans, self._settings.stop_seconds, self.log)
 
     def work(self, burst: bool = False, **options: Any) -> bool:  # type: ignore[override]
@@ -162,24 +160,7 @@ class Worker(RQWorker):
             return None
         if not taken:
             self.log.info("Worker %s: %s: %s", self.name, queue.name, answer[0].decode())
-        return self._started(answer[0].decode(), answer[1], moment)
-
-    def _started(self, id: str, fields: list[bytes], moment: datetime) -> Job:
-        state = dict(zip(fields[::2], fields[1::2], strict=True))
-        created, *_ = (state.pop(name, b"") for name in TIMES)
-        job = self._make_job({"_id": id})
-        job.restore(state)
-        with suppress(ValueError):
-            job.created_at = datetime.fromisoformat(created.decode()).replace(tzinfo=UTC)
-        job.started_at = job.last_heartbeat = moment
-        self._run._job = job
-        return job
-
-    def _make_job(self, state: dict[str, Any]) -> Job:
-        """Make RQ's job of its state; RQ's constructor takes as long as all else."""
-        job: Job = Job.__new__(Job)
-        vars(job).update(vars(self._blank), meta={}, _dependency_ids=[])
-        vars(job).update(state)
+        job = self._run._job = self._jobs.restore(answer[0].decode(), answer[1], moment)
         return job
 
     # -- running it
@@ -190,17 +171,16 @@ class Worker(RQWorker):
             self._supervisor.close()
         if self._stop_requested:  # meanwhile, when nothing was running
             self.handle_warm_shutdown_request()
-        blank = vars(self._blank)
-        state = {name: value for name, value in vars(job).items() if value is not blank.get(name)}
         self._is_marked = False
-        ended, ending = self._supervisor.run(_function_of(job), state, job.timeout or -1, lambda: self._tick(job))
+        state, seconds = self._jobs.state_of(job), job.timeout or -1
+        ended, ending = self._supervisor.run(function_of(job), state, seconds, lambda: self._tick(job))
         self._record(job, queue, ended, ending)
         self.executions.clear()
         self.set_state(WorkerStatus.IDLE)
 
     def _start_template(self, load: bool) -> Template:
         log_collector.ensure(self.connection)
-        return Template(self._make_job, self._detach, load)
+        return Template(self._jobs.make, self._detach, load)
 
     def _end_orphans(self) -> None:
         """End what a template has left behind that could not do it itself."""
@@ -315,11 +295,3 @@ class Worker(RQWorker):
         """Tell whether nobody has recorded the end of this run: that would have removed it."""
         key = execution.job.started_job_registry.key
         return self.connection.zscore(key, execution.composite_key) is not None
-
-
-def _function_of(job: Job) -> str:
-    """Return the name of a job's function; where it cannot be read, the process of the job says what is wrong."""
-    try:
-        return str(job.args[1])
-    except Exception:  # whatever somebody has written there
-        return ""
