@@ -202,6 +202,7 @@ class Bar(tqdm):  # type: ignore[type-arg]
         else:
             shown["bar_format"] = "{desc} [{elapsed}]"
             text = queue_position(job.position, job.starts_at).lower() if job.position else job.state
+        text = f"{text}, stopping" if job.stopping else text
         return {**super().format_dict, **shown, "prefix": " ".join((self._text or text).split())}
 
 

@@ -62,11 +62,12 @@ def test_a_stop_lets_a_job_clean_up_which_it_cannot_swallow_and_says_so_meanwhil
     wait_until((tmp_path / "begun").exists)
     assert not client.get(f"/api/jobs/{id}").json["stopping"]
     assert client.post(f"/api/jobs/{id}/stop").status_code == 202
+    job = end_of(manager, id)
     assert (tmp_path / "cleaned").exists()
     assert not (tmp_path / "swallowed").exists()
-    job = end_of(manager, id)
     assert (job.state, job.error.cause, job.stopping) == ("stopped", "It was stopped.", False)
     assert "in clean_up" in job.error.traceback
+    assert "Interrupt" not in job.error.traceback, "it would look like an error of the function's"
 
 
 def test_a_job_says_that_it_is_stopping_while_it_cleans_up_and_a_second_stop_kills_it_at_once(
@@ -209,7 +210,7 @@ def test_a_job_that_takes_more_memory_than_it_may_is_ended_and_its_worker_goes_o
 ) -> None:
     job = end_of(manager, launch(manager, function))
     assert job.state == "failed"
-    match = re.fullmatch(r"It had (\d+)\.\d MB of memory; it may have 200\.0 MB\.", job.error.cause)
+    match = re.fullmatch(r"It was killed at (\d+)\.\d MB of memory; its limit is 200\.0 MB\.", job.error.cause)
     assert match, job.error.cause
     assert 200 < int(match[1]) <= 600
     assert end_of(manager, launch(manager, "where")).state == "finished"

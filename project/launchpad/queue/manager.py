@@ -189,7 +189,7 @@ class JobManager:
         return self._listing(result, page, per_page)
 
     def stop(self, id: str) -> schemas.Job:
-        """Cancel a job that waits; stop one that runs, with its child processes.
+        """Cancel a job that waits; stop one that runs, with its child processes; kill one that is stopping already.
 
         Raises:
             JobNotFound: there is none.

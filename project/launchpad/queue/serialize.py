@@ -10,6 +10,7 @@ from base64 import b64decode
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -37,10 +38,10 @@ _RESULT: TypeAdapter[Result] = TypeAdapter(Result, config=ConfigDict(defer_build
 
 _CAUSES = (
     (r"Job stopped by user", "It was stopped."),
-    (r"MemoryLimitExceeded: (.*) of (.*)", r"It had \1 of memory; it may have \2."),
+    (r"MemoryLimitExceeded: (.*) of (.*)", r"It was killed at \1 of memory; its limit is \2."),
     (
         r"Work-horse terminated .*\(signal 9\); out of memory; used (.*)",
-        r"It was killed since memory ran out; it had \1.",
+        r"The system ran out of memory and killed it; it had \1.",
     ),
     (
         r"Work-horse terminated .*\(signal 9\); used (.*)",
@@ -202,10 +203,11 @@ def shorten_result(result: Result | None) -> Result | None:
 
 def error_of(traceback: str) -> JobError:
     """Put a failure into one line for a person, beside its traceback."""
-    # Of the last block of a traceback, the first line that is not indented: a message may have many lines.
+    # What interrupted a function may stand above its traceback. Of the last block, it is the first line that is not
+    # indented: a message may have many lines.
     block = traceback.rpartition("Traceback (most recent call last):\n")[2]
     line = next((line for line in block.splitlines() if line and not line.startswith(" ")), "It failed.")
-    for pattern, cause in _CAUSES:
-        if match := re.match(pattern, line):
+    for text, (pattern, cause) in product((traceback, line), _CAUSES):
+        if match := re.match(pattern, text):
             return JobError(cause=match.expand(cause), traceback=traceback)
     return JobError(cause=line, traceback=traceback)

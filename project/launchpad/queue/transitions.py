@@ -7,6 +7,7 @@ anew.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from math import inf
 
 from redis import Redis
 from redis.exceptions import WatchError
@@ -22,6 +23,9 @@ from launchpad.queue.job import Job
 from launchpad.queue.states import RETRYABLE, WAITING
 
 MAX_STOP_SECONDS = 2.0  # that a person waits for a running job to stop
+# After which a person is told that the job is stopping. A second stop that comes sooner is a double click, and kills
+# nothing: see AGAIN_SECONDS in worker/ending.py.
+CLEAN_UP_SECONDS = 0.6
 KILL_SECONDS = 1.0  # after which a job that is to be deleted may not clean up any longer
 LOOK_SECONDS = 0.05  # from one look at a job that is to end to the next
 
@@ -54,24 +58,48 @@ def end(job: RQJob, queue: Queue, kill: bool = False) -> bool:
     Raises:
         JobNotFound: it was deleted meanwhile.
     """
-    began = time.monotonic()
-    is_asked_again = _is_stopping(job)
-    ended = False
-    while time.monotonic() < began + MAX_STOP_SECONDS:
+    stop, ended = _Stop(job, kill), False
+    deadline = time.monotonic() + MAX_STOP_SECONDS
+    while time.monotonic() < deadline:
         with existing(job.id):
             state = job.get_status()
         if state == JobStatus.STARTED:
             ended = True
-            # A worker does not listen before it has started the job, so it is asked until it says that it has heard.
-            if is_asked_again or not _is_stopping(job) or (kill and time.monotonic() > began + KILL_SECONDS):
-                _send_stop(job)
-                is_asked_again = False
+            if stop.is_cleaning_up():
+                return True
+            stop.ask()
         elif state not in WAITING:
             return ended
         elif _cancel(job, queue):
             return True
         time.sleep(LOOK_SECONDS)  # the worker stops it, or holds it and is about to start it
     return ended
+
+
+class _Stop:
+    """How a job that runs is stopped: it is interrupted, or killed if it was interrupted before."""
+
+    def __init__(self, job: RQJob, kill: bool):
+        self._job, self._kill = job, kill
+        self._is_second = _is_stopping(job)  # and so is to end at once
+        self._is_to_be_asked = self._is_second
+        self._began, self._heard = time.monotonic(), inf
+
+    def ask(self) -> None:
+        """Ask the worker for it, if it has to be asked now."""
+        is_late = self._kill and time.monotonic() > self._began + KILL_SECONDS
+        # A worker does not listen before it has started the job, so it is asked until it says that it has heard.
+        if self._is_to_be_asked or is_late or not _is_stopping(self._job):
+            _send_stop(self._job)
+            self._is_to_be_asked = False
+
+    def is_cleaning_up(self) -> bool:
+        """Tell whether it was interrupted a while ago, and nobody waits for its end."""
+        if self._is_second or self._kill:
+            return False
+        if _is_stopping(self._job):
+            self._heard = min(self._heard, time.monotonic())
+        return time.monotonic() > self._heard + CLEAN_UP_SECONDS
 
 
 def _is_stopping(job: RQJob) -> bool:

@@ -74,6 +74,13 @@ def _expected_start(starts_at: datetime) -> str:
     return f"starts in about {int(seconds / size / step + 0.5) * step} {unit}"
 
 
+def stop_label(job: Job) -> str:
+    """Say what a press of the button does that ends a job."""
+    if job.stopping:
+        return "Kill now"
+    return "Stop" if job.state == "started" else "Cancel"
+
+
 def state_note(job: Job) -> str:
     """Add to the state how far the job came, and which attempt it is."""
     parts = (

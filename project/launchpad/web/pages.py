@@ -120,7 +120,7 @@ def delete(id: str) -> ResponseReturnValue:
 
 @bp.post("/jobs/<id>/stop")
 def stop(id: str) -> ResponseReturnValue:
-    """Stop a job that runs, cancel one that waits."""
+    """Stop a job that runs, or kill it if it is stopping already; cancel one that waits."""
     manager().stop(id)
     return redirect(url_for(".job", id=id), 303)
 

@@ -1,12 +1,18 @@
 """Why a job has failed, in RQ's words where it has some: `launchpad.queue.serialize` reads them."""
 
 import os
+import re
 
 from jinja2.filters import do_filesizeformat as filesizeformat
 
 from launchpad.queue.job import Job
 from launchpad.worker.ending import Ending
 from launchpad.worker.messages import Ended
+
+
+INTERRUPTED = "launchpad.worker.job_process.JobInterrupted"
+# The last frame of a function that was interrupted: it is ours, and looks like an error of the function's.
+OUR_FRAME = re.compile(r'^  File "[^"\n]*", line \d+, in \w+\n    raise JobInterrupted\n(?:    [~^]+\n)?', re.M)
 
 
 def why(job: Job, ended: Ended, ending: Ending) -> str:
@@ -17,10 +23,15 @@ def why(job: Job, ended: Ended, ending: Ending) -> str:
         "limit": f"JobTimeout: Task exceeded maximum timeout value ({job.timeout} seconds)",
         "shutdown": "ShutDownImminentException: the worker was told to end",
     }
-    if ending.reason:  # the last line of the traceback tells what the job was interrupted by
-        interrupted, reason = "launchpad.worker.job_process.JobInterrupted", reasons[ending.reason]
-        return error.replace(interrupted, reason) if interrupted in error else reason
+    if ending.reason:
+        return _where_interrupted(error, reasons[ending.reason])
     return error or _how_killed(ended)
+
+
+def _where_interrupted(error: str, reason: str) -> str:
+    """Tell in a traceback by what the function was interrupted; first of all, if it then failed in another way."""
+    told = OUR_FRAME.sub("", error).replace(INTERRUPTED, reason).rstrip()
+    return told if told.endswith(reason) else f"{reason}\n\n{told}".rstrip()
 
 
 def _how_killed(ended: Ended) -> str:

@@ -32,10 +32,11 @@ class Ending:
         self._limit_at = time.monotonic() + seconds
 
     def stop(self) -> None:
-        """Interrupt the run now; asked again, kill it."""
-        if self.reason != "stop":
+        """Interrupt the run now; if it was interrupted before, for whatever reason, kill it."""
+        if not self.reason:
             self._interrupt("stop")
         elif time.monotonic() > self._interrupted_at + AGAIN_SECONDS:
+            self.reason = "stop"
             self.kill()
 
     def shut_down(self, grace_seconds: float) -> None:
