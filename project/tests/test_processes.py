@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 import rovers
-from helpers import WORKER, alive, descendants, functions_of, is_listening, process, wait_until
+from helpers import WORKER, alive, functions_of, horses, is_listening, process, wait_until
 from launchpad.functions.catalog import collect
 from launchpad.queue import schemas
 from launchpad.queue.manager import JobManager
@@ -128,8 +128,7 @@ def astray(folder: Path) -> list[int]:
 
 
 def process_of_job(worker: Waiter, others: list[int]) -> int:
-    found = (pid for pid in descendants(worker.pid) - set(others) if os.getpgid(pid) == pid)
-    pid: int = wait_until(lambda: next(found, 0))
+    pid: int = wait_until(lambda: next((pid for pid in horses(worker) if pid not in others), 0))
     return pid
 
 
@@ -174,7 +173,7 @@ def test_temporary_files_are_in_a_folder_of_the_run_and_gone_afterwards(
         manager.stop(id)
     end_of(manager, id)
     file = Path(lines(manager, id)[0][1])
-    assert file.parent.name.startswith("job-")
+    assert file.parent.name.startswith("launchpad-job-")
     assert not file.parent.exists()
 
 
