@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NoReturn
@@ -189,7 +190,8 @@ class _Forker:
         return process
 
     def _fork_next(self) -> None:
-        self._next = self._next or self._fork(JobProcess())
+        with suppress(OSError):  # no process more: the next run tells
+            self._next = self._next or self._fork(JobProcess())
 
     def _detach(self) -> None:
         """Let go of what is the template's only, in a process that was forked."""
