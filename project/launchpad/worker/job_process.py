@@ -95,7 +95,11 @@ class JobProcess:
             OSError: there is no process more.
         """
         template = os.getpid()
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            self.folder.remove()
+            raise
         if self.pid == 0:
             self._be_process(template, make_job, detach)
         self._own_end.close()
