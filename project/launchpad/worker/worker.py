@@ -37,6 +37,7 @@ from launchpad.worker import log_collector, processes
 from launchpad.worker.causes import why
 from launchpad.worker.connection import MAX_OUTAGE_SECONDS, WorkerRedis, connect
 from launchpad.worker.ending import Ending, NoLimit
+from launchpad.worker.heartbeat import Heartbeat
 from launchpad.worker.job_maker import JobMaker, function_of
 from launchpad.worker.messages import Ended
 from launchpad.worker.scheduler import Scheduler
@@ -82,6 +83,7 @@ class Worker(RQWorker):
         self._lock = threading.RLock()  # commands come in a thread
         self._jobs = JobMaker(self.connection)
         self._ttl = self.get_heartbeat_ttl(self._jobs.blank)
+        self._heartbeat = Heartbeat(self._beat, self.job_monitoring_interval, self.log)
         self._supervisor = Supervisor(self._start_template, self._end_orphans, self._settings.stop_seconds, self.log)
 
     def work(self, burst: bool = False, **options: Any) -> bool:  # type: ignore[override]
@@ -173,7 +175,8 @@ class Worker(RQWorker):
             self.handle_warm_shutdown_request()
         self._is_marked = False
         state, seconds = self._jobs.state_of(job), job.timeout or -1
-        ended, ending = self._supervisor.run(function_of(job), state, seconds, lambda: self._tick(job))
+        with self._heartbeat.running():
+            ended, ending = self._supervisor.run(function_of(job), state, seconds, self._tick)
         self._record(job, queue, ended, ending)
         self.executions.clear()
         self.set_state(WorkerStatus.IDLE)
@@ -194,16 +197,20 @@ class Worker(RQWorker):
                 client.connection.disconnect()
         self.connection.connection_pool.reset()
 
-    def _tick(self, job: Job) -> None:
-        """Tell Redis now and then that a job is alive; end one that was deleted by somebody who did not stop it."""
+    def _tick(self) -> None:
+        """Look whether there is something to tell; without asking Redis, which may be away."""
         if self._supervisor.is_stopping and not self._is_marked:
-            MARK_STOPPING(self.connection, args=[job.key])
             self._is_marked = True
-        if time.monotonic() - self._beat_at > self.job_monitoring_interval:
-            self.maintain_heartbeats(job, self._run)
-            self._beat_at = time.monotonic()
-            if not Job.exists(job.id, self.connection):
-                self._supervisor.kill()
+            self._heartbeat.hurry()
+
+    def _beat(self) -> None:
+        """Tell Redis that the job is alive, in a thread; end one that was deleted by somebody who did not stop it."""
+        job = self._run.job
+        if self._is_marked:
+            MARK_STOPPING(self.connection, args=[job.key])
+        self.maintain_heartbeats(job, self._run)
+        if not Job.exists(job.id, self.connection):
+            self._supervisor.kill()
 
     # -- ending it before its time
 
