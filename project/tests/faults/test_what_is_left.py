@@ -97,11 +97,10 @@ def template_of(scene: Scene, id: str) -> int:
 
 
 def test_the_files_of_a_job_that_a_machine_took_with_it_are_removed_by_the_next_worker(
-    scene: Scene, worker: Worker, tmp_path: Path
+    scene: Scene, tmp_path: Path
 ) -> None:
     (tmp_path / "launchpad-job-of-somebody").touch()
     workers = [scene.start_worker(TMPDIR=str(tmp_path)), scene.start_worker(TMPDIR=str(tmp_path))]
-    kill(worker)
     ids = [scene.launch("scatter_and", then="", seconds=600) for _ in workers]
     assert [len(left(scene, id)) for id in ids] == [3, 3]
     [victim] = [worker for worker in workers if scene.runs(ids[0])[0].pid in processes_of(worker)]
