@@ -17,18 +17,21 @@ from launchpad.settings import Settings
 
 # What happens between taking a job and running it: in the worker, in its template, and in the process of the job.
 IN_WORKER = [
-    "worker.Worker._started",
+    "job_maker.JobMaker.restore",
     "worker.Worker.execute_job",
-    "supervisor.Supervisor.run",
     "supervisor.Supervisor.prepare",
+    "supervisor.Supervisor.run",
+    "supervisor.Supervisor._take_process",
     "template.Template.send",
+    "template.Template.receive",
+    "template.Process.hand",
 ]
-IN_TEMPLATE = ["forker._load", "forker._Forker._start", "forker._Forker._fork"]
-IN_PROCESS = ["forker.be_job_process", "job_process.set_up", "job_process.set_up_run", "job_process.run"]
-IN_WARM_PROCESS = ["forker._Forker._hand", "warm._be_warm_process", "warm.WarmProcess.hand"]
+IN_TEMPLATE = ["forker._load", "forker._Forker._fork", "forker.send_handle"]
+IN_PROCESS = ["job_process.set_up", "job_process.JobProcess.serve", "job_process.run"]
+IN_WARM_PROCESS = ["job_process.set_up", "warm.WarmProcess.serve", "warm.run"]
 STEPS = [
     *((step, "rest") for step in (*IN_WORKER, *IN_TEMPLATE, *IN_PROCESS)),
-    *((step, "rest_warm") for step in (*IN_WARM_PROCESS, "job_process.set_up_run")),
+    *((step, "rest_warm") for step in IN_WARM_PROCESS),
 ]
 
 
