@@ -291,7 +291,10 @@ class Worker(RQWorker):
             self._stopped_job_id = None
             return
         exc_string = exc_string.encode(errors="backslashreplace").decode()  # or RQ could not write it down
-        self.log.error("Worker %s: job %s: %s", self.name, job.id, exc_string.strip())
+        if self._stopped_job_id == job.id:
+            self.log.info("Worker %s: stopped %s", self.name, job.id)
+        else:
+            self.log.error("Worker %s: job %s: %s", self.name, job.id, exc_string.strip())
         job.get_meta()  # what its process has saved
         for attempt in job.meta.get("attempts", [])[-1:]:
             attempt |= {"ended_at": now().isoformat(), "cause": error_of(exc_string).cause}
