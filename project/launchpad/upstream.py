@@ -35,10 +35,6 @@ OVERRIDES: dict[str, dict[str, str]] = {
         "request_force_stop": "the end of the job is recorded: RQ would leave it as if it were running",
         "handle_job_failure": "a failure is recorded once, with its reason, whatever characters that has",
     },
-    "launchpad.worker.ending.NoLimit": {
-        "setup_death_penalty": "the supervisor keeps the limit; an alarm for each job would cost two signals",
-        "cancel_death_penalty": "as setup_death_penalty",
-    },
     "launchpad.worker.connection.PatientRetry": {
         "call_with_retry": "the worker waits while Redis is full: it would end, and the end of its job be lost",
     },

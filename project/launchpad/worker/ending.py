@@ -5,8 +5,6 @@ import time
 from math import inf
 from typing import Literal
 
-from rq.timeouts import BaseDeathPenalty
-
 Reason = Literal["", "stop", "limit", "shutdown"]
 AGAIN_SECONDS = 0.5  # after which a second stop means that it is to be at once; who asks, asks several times
 ABORT_SECONDS = 0.5  # for faulthandler to tell the log where a job was that did not end in time
@@ -69,13 +67,3 @@ class Ending:
         self._asked.append(signal.SIGTERM)
         self._interrupted_at = time.monotonic()
         self._kill_at = self._interrupted_at + self._clean_up_seconds
-
-
-class NoLimit(BaseDeathPenalty):
-    """No limit of time: the supervisor keeps its own, which costs no signals."""
-
-    def setup_death_penalty(self) -> None:
-        """Do nothing."""
-
-    def cancel_death_penalty(self) -> None:
-        """Do nothing."""

@@ -36,7 +36,7 @@ from launchpad.settings import Settings
 from launchpad.worker import log_collector, processes
 from launchpad.worker.causes import why
 from launchpad.worker.connection import MAX_OUTAGE_SECONDS, WorkerRedis, connect
-from launchpad.worker.ending import Ending, NoLimit
+from launchpad.worker.ending import Ending
 from launchpad.worker.heartbeat import Heartbeat
 from launchpad.worker.job_maker import JobMaker, function_of
 from launchpad.worker.messages import Ended
@@ -66,7 +66,6 @@ OPTIONS = {
 class Worker(RQWorker):
     """RQ's worker, made patient: it outlives Redis, and records each end of a job once."""
 
-    death_penalty_class = NoLimit
     log_result_lifespan = False  # a line for each job that says what never changes
     _run: Execution  # of the job that was taken
     _beat_at = _looked_at = 0.0
