@@ -2,7 +2,8 @@
 
 OVERRIDES names each method of ours that replaces one of theirs; MIRRORS what of ours does again what theirs does, or
 reaches into it; PRIVATE their private names that we use. tests/test_upstream.py checks that the lists are whole, and
-says after an upgrade which of the functions behind them have changed.
+says after an upgrade which of the functions behind them have changed. Of Python itself `logging.basicConfig` is
+replaced in a worker (worker/log_capture.py): a job can set up logging as a script does, though our handler is there.
 """
 
 from typing import NamedTuple
@@ -45,6 +46,7 @@ OVERRIDES: dict[str, dict[str, str]] = {
         "__init__": "it remembers its worker, and ends with it",
         "start": "a signal is not lost on a process that was just forked",
         "_install_signal_handlers": "as start",
+        "request_stop": "it ends also while it loads the functions, which may take long",
         "should_reacquire_locks": "after 5 s, not 10 minutes: the holder may have been killed",
         "acquire_locks": "from a holder who has not renewed it, too; RQ waits for its last minute",
         "heartbeat": "as __init__",
