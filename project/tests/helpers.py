@@ -185,7 +185,10 @@ def alive(pid: int) -> bool:
 
 
 def horses(worker: subprocess.Popen[bytes]) -> list[int]:
-    """The processes of the jobs: those children of the worker's template that lead a process group."""
+    """The processes of the jobs: those children of the worker's template that lead a process group.
+
+    The one that waits for the next job is among them, beside those that are kept and the one that runs.
+    """
     found = []
     for pid in (job for child in children(worker.pid) for job in children(child)):
         with suppress(ProcessLookupError):  # it has just ended

@@ -45,8 +45,9 @@ def rest(seconds: float) -> None:
 
 
 @job(warm=True)
-def rest_warm(seconds: float) -> None:
+def rest_warm(seconds: float) -> int:
     time.sleep(seconds)
+    return os.getpid()
 
 
 def speak(word: str) -> None:

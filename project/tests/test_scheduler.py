@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from helpers import PROJECT, WORKER, children, copy_project, process, wait_until
+from helpers import PROJECT, WORKER, alive, children, copy_project, process, wait_until
 from launchpad.functions.catalog import job
 from launchpad.queue import schemas
 from launchpad.queue.errors import WrongState
@@ -72,10 +72,12 @@ def test_a_time_that_has_passed_means_now(manager: JobManager) -> None:
     assert manager.get(launch(manager, at=soon(-60))).state == "queued"
 
 
-def test_a_killed_worker_takes_its_scheduler_with_it(manager: JobManager, worker: Waiter) -> None:
-    started = wait_until(lambda: children(worker.pid))
+def test_a_killed_worker_takes_its_scheduler_with_it_and_all_else_that_it_has_started(
+    manager: JobManager, worker: Waiter
+) -> None:
+    started = wait_until(lambda: children(worker.pid))  # its log collector and its template, too
     worker.kill()
-    wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in started), 5)
+    wait_until(lambda: not any(map(alive, started)), 5)
     assert manager.page().workers == schemas.Workers(total=0, busy=0)
 
 
@@ -97,7 +99,7 @@ assert ended == 0, ended
 
 
 def kill_with_its_job(worker: Waiter) -> None:
-    """What happens when a machine or a container goes: worker, scheduler and job at once."""
+    """What happens when a machine or a container goes: worker, scheduler, template and job at once."""
     for pid in [worker.pid, *children(worker.pid)]:
         os.kill(pid, signal.SIGKILL)
 
