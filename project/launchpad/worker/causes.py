@@ -9,7 +9,6 @@ from launchpad.queue.job import Job
 from launchpad.worker.ending import Ending
 from launchpad.worker.messages import Ended
 
-
 INTERRUPTED = "launchpad.worker.job_process.JobInterrupted"
 # The last frame of a function that was interrupted: it is ours, and looks like an error of the function's.
 OUR_FRAME = re.compile(r'^  File "[^"\n]*", line \d+, in \w+\n    raise JobInterrupted\n(?:    [~^]+\n)?', re.M)
