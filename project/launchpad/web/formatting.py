@@ -84,7 +84,7 @@ def stop_label(job: Job) -> str:
 def state_note(job: Job) -> str:
     """Add to the state how far the job came, and which attempt it is."""
     parts = (
-        "stopping" if job.stopping else "",
+        "· stopping" if job.stopping else "",  # "started stopping" would be read as one
         f"at {_done(job.progress)}" if job.progress and job.state in ENDED_EARLY else "",
         f"attempt {job.attempt}" if job.attempt > 1 else "",
     )
@@ -136,8 +136,8 @@ def _scale(bar: Bar) -> tuple[int, str]:
 
 
 def format_usage(usage: Usage) -> str:
-    """Say what a job has used: 0.4 s of processor time, 41 MB of memory."""
-    seconds = f"{usage.cpu_seconds:.1f} s" if usage.cpu_seconds < 60 else format_duration(usage.cpu_seconds)
+    """Say what a job has used: 0.04 s of processor time, 41 MB of memory."""
+    seconds = f"{usage.cpu_seconds:.2g} s" if usage.cpu_seconds < 1 else format_duration(usage.cpu_seconds)
     return f"{seconds} of processor time, {do_filesizeformat(usage.max_memory_bytes)} of memory"
 
 

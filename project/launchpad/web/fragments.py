@@ -21,8 +21,8 @@ MAX_PAGE = 10**9
 ACTIVE_SECONDS, IDLE_SECONDS = 1, 5  # from one look of a page to the next
 # What can be done with many jobs at once, and what there is to know before.
 ACTIONS = {
-    "stop": "Jobs that run may clean up for some seconds; those that are stopping already are killed now. "
-    "Jobs that have ended stay as they are.",
+    "stop": "Jobs that run may clean up first; those that are stopping already are killed now. Jobs that have ended "
+    "already stay as they are.",
     "retry": "Of these, the ones that failed, were stopped or canceled are queued again.",
     "delete": "Jobs that run are stopped first. Deleted jobs cannot be brought back.",
 }

@@ -1,5 +1,6 @@
 """A real browser on a real server. What no page may ever do fails whichever test sees it."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,6 +26,7 @@ INNER = {
     "unit": "B",
 }
 PROGRESS = INNER | {"done": 1234, "total": 5000, "rate": 61.7, "unit": "line", "inner": [INNER]}
+USAGE = {"cpu_seconds": 0.019, "max_memory_bytes": 49_287_168}
 TRACEBACK = f"Traceback (most recent call last):\n  File 'jobs.py', line 1\nValueError: {HOSTILE}"
 
 expect.set_options(timeout=15_000)
@@ -86,6 +88,7 @@ def job_in(state: str, manager: JobManager, redis: Redis) -> str:
         job.ended_at = None if state == "started" else job.created_at
         job.save()
     if state == "finished":
+        redis.hset(job.key, "usage", json.dumps(USAGE))
         Result.create(job, Result.Type.SUCCESSFUL, 600, return_value={"type": "text", "value": HOSTILE})
     if state in ("failed", "stopped"):
         Result.create_failure(job, 600, TRACEBACK)

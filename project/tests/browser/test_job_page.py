@@ -53,6 +53,16 @@ def chatter() -> None:
 
 
 @job(timeout=60)
+def tidy() -> None:
+    """Work, and clean up for long."""
+    try:
+        for _ in progress(range(600)):
+            time.sleep(0.1)
+    finally:
+        time.sleep(600)
+
+
+@job(timeout=60)
 def show() -> dict:
     """Return a bit of everything."""
     return {
@@ -74,7 +84,7 @@ def shop(redis_url: str, files_url: str, tmp_path: Path) -> Iterator[str]:
     project = copy_project(tmp_path, JOBS % HOSTILE)
     with (
         server(free_port(), redis_url, project, FILES_URL=files_url) as url,
-        process(WORKER, project, REDIS_URL=redis_url, FILES_URL=files_url),
+        process(WORKER, project, REDIS_URL=redis_url, FILES_URL=files_url, STOP_SECONDS="60"),
     ):
         yield url
 
@@ -241,6 +251,46 @@ def test_the_log_of_a_killed_job_holds_its_last_line(open_page: OpenPage, shop: 
     go_on.write_text("die")
     expect_state(page, "failed")
     expect(page.locator("#log .lines p").last).to_contain_text("my last words")
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+@pytest.mark.parametrize("place", ["its page", pytest.param("the list", marks=pytest.mark.long)])
+def test_a_job_that_cleans_up_says_so_and_can_be_killed(
+    open_page: OpenPage, shop: str, manager: JobManager, javascript: bool, place: str
+) -> None:
+    page = open_page("/launch/tidy", base_url=shop, java_script_enabled=javascript)
+    launch(page, "tidy")
+    wait_until(lambda: manager.page().jobs[0].progress)
+    page.reload()
+    others = open_page(base_url=shop)
+    expect(page.locator("#facts")).not_to_contain_text("Used")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#job .status")).to_have_text("started · stopping")
+    expect(others.locator(".job .status")).to_have_text("started · stopping")
+    expect(others.locator("#news")).to_have_text("tidy stopping")
+    if place == "its page":
+        page.get_by_role("button", name="Kill now").click()
+    else:
+        page.goto("/")
+        page.get_by_label("Select tidy").check()
+        page.get_by_role("button", name="Stop", exact=True).click()
+        expect(page.get_by_text("those that are stopping already are killed now")).to_be_visible()
+        page.get_by_role("button", name="Stop 1 job").click()
+        expect(page.locator(".job .state")).to_have_text("stopped")
+        page.get_by_role("link", name="tidy").click()
+    expect_state(page, "stopped")
+    expect(page.locator("#outcome .cause")).to_have_text("It was stopped.")
+    expect(page.locator("#outcome h2")).to_have_text("Stopped")
+    expect(page.locator("#facts")).to_contain_text(re.compile(r"Used\s*\S+ s of processor time, \d+\.\d MB of memory"))
+
+
+def test_what_a_job_used_is_on_its_page_if_it_is_known(open_page: OpenPage, all_states: dict[str, str]) -> None:
+    page = open_page(f"/jobs/{all_states['finished']}", viewport={"width": 360, "height": 800})
+    used = page.locator("#facts dt", has_text="Used")
+    expect(used.locator("+ dd")).to_have_text("0.019 s of processor time, 49.3 MB of memory")
+    page.goto(f"/jobs/{all_states['failed']}")
+    expect(page.locator("#facts dt")).not_to_have_count(0)
+    expect(used).to_have_count(0)
 
 
 @pytest.mark.long
