@@ -170,8 +170,8 @@ def clean_up(folder: str, seconds: float) -> None:
 
 
 @job(timeout=2)
-def clean_up_in_time(folder: str) -> None:
-    clean_up(folder, 0)
+def clean_up_in_time(folder: str, seconds: float = 0) -> None:
+    clean_up(folder, seconds)
 
 
 def go_astray(folder: str) -> None:

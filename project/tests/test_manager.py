@@ -243,6 +243,10 @@ def test_a_failure_is_told_in_one_line() -> None:
     assert cause_of(timeout) == "It took longer than its limit of 90 seconds."
     assert cause_of(ValueError("one two\nmore\n  lines: 3")) == "ValueError: one two"
     assert cause_of(ZeroDivisionError()) == "ZeroDivisionError"
+    after_a_stop = (
+        "Job stopped by user, work-horse terminated.\n\nTraceback (most recent call last):\nMemoryError: in finally"
+    )
+    assert error_of(after_a_stop).cause == "It was stopped."
     assert error_of("") == schemas.JobError(cause="It failed.", traceback="")
 
 

@@ -101,6 +101,14 @@ def test_a_time_limit_lets_a_job_clean_up(manager: JobManager, worker: Waiter, t
     assert (tmp_path / "cleaned").exists()
 
 
+def test_a_stop_kills_a_job_that_cleans_up_after_its_time(manager: JobManager, worker: Waiter, tmp_path: Path) -> None:
+    id = launch(manager, "clean_up_in_time", folder=str(tmp_path), seconds=60)
+    wait_until(lambda: manager.get(id).stopping)
+    job = wait_until(lambda: (job := manager.stop(id)).ended_at and job)  # one that comes too soon is a double click
+    assert (job.state, job.error.cause) == ("stopped", "It was stopped.")
+    assert not (tmp_path / "cleaned").exists()
+
+
 def test_a_worker_that_is_told_to_end_lets_a_job_clean_up(manager: JobManager, worker: Waiter, tmp_path: Path) -> None:
     id = launch(manager, "clean_up", folder=str(tmp_path), seconds=0)
     wait_until((tmp_path / "begun").exists)

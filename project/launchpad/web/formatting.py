@@ -25,6 +25,7 @@ from launchpad.queue.states import ENDED_EARLY
 MAX_SUMMARY_CHARACTERS = 300  # of a result, in a row of the list
 MAX_INLINE_CHARACTERS = 80  # of a value that needs no box of its own
 AGE_STEP_SECONDS = 10
+NO_BREAK = "\N{NO-BREAK SPACE}"
 UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -136,9 +137,10 @@ def _scale(bar: Bar) -> tuple[int, str]:
 
 
 def format_usage(usage: Usage) -> str:
-    """Say what a job has used: 0.04 s of processor time, 41 MB of memory."""
+    """Say what a job has used: 0.04 s of processor time, 41 MB of memory; no line ends before a unit."""
     seconds = f"{usage.cpu_seconds:.2g} s" if usage.cpu_seconds < 1 else format_duration(usage.cpu_seconds)
-    return f"{seconds} of processor time, {do_filesizeformat(usage.max_memory_bytes)} of memory"
+    memory = do_filesizeformat(usage.max_memory_bytes)
+    return f"{seconds.replace(' ', NO_BREAK)} of processor time, {memory.replace(' ', NO_BREAK)} of memory"
 
 
 def count_workers(workers: Workers) -> str:

@@ -281,7 +281,9 @@ def test_a_job_that_cleans_up_says_so_and_can_be_killed(
     expect_state(page, "stopped")
     expect(page.locator("#outcome .cause")).to_have_text("It was stopped.")
     expect(page.locator("#outcome h2")).to_have_text("Stopped")
-    expect(page.locator("#facts")).to_contain_text(re.compile(r"Used\s*\S+ s of processor time, \d+\.\d MB of memory"))
+    expect(page.locator("#facts")).to_contain_text(
+        re.compile(r"Used\s*\S+\ss of processor time, \d+\.\d\sMB of memory")
+    )
 
 
 def test_what_a_job_used_is_on_its_page_if_it_is_known(open_page: OpenPage, all_states: dict[str, str]) -> None:
