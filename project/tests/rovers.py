@@ -176,6 +176,7 @@ def clean_up_in_time(folder: str, seconds: float = 0) -> None:
 
 def go_astray(folder: str) -> None:
     """Leave a child in a session of its own, and one of a double fork; they end for no other reason."""
+    Path(folder, "job").write_text(str(os.getpid()))
     child = subprocess.Popen(["sleep", "600"], start_new_session=True)
     if os.fork() == 0:
         os.setsid()
@@ -217,7 +218,7 @@ def use_a_lot(then: str) -> None:
     kept.append(bytearray(100 * MB))
     child = "import time\nwhile time.process_time() < 0.3: pass"
     subprocess.run([sys.executable, "-S", "-c", child], check=True)
-    Path(tempfile.gettempdir(), "used").touch()
+    Path(tempfile.gettempdir(), "used").write_text(str(os.getpid()))
     {"end": nothing, "rest": take_too_long}[then]()
 
 

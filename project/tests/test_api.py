@@ -51,6 +51,7 @@ def test_a_launched_job_runs_to_its_result(client: FlaskClient, work: Callable[[
     assert job.keys() == {
         "id", "function", "arguments", "state", "progress", "position", "result", "error", "attempt", "worker",
         "queue",
+        "stopping", "usage",
         "created_at", "scheduled_at", "starts_at", "started_at", "ended_at", "expires_at",
     }  # fmt: skip
 

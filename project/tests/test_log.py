@@ -403,7 +403,7 @@ def test_the_log_collector_ends_soon_after_its_worker_even_if_an_orphan_holds_th
 def test_outside_a_worker_nothing_is_captured(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setattr(sys.modules["server"], "jobs", talkers)
+    monkeypatch.setitem(sys.modules, "jobs", talkers)
     application.cache_clear()  # so the app is made again, with these functions
     request.addfinalizer(application.cache_clear)
     run("talkers", "say", {"number": 2})

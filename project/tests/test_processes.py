@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 import rovers
-from helpers import WORKER, alive, functions_of, horses, is_listening, process, wait_until
+from helpers import WORKER, alive, functions_of, is_listening, process, wait_until
 from launchpad.functions.catalog import collect
 from launchpad.queue import schemas
 from launchpad.queue.manager import JobManager
@@ -136,11 +136,6 @@ def astray(folder: Path) -> list[int]:
     return [int(wait_until((folder / name).read_text)) for name in ("daemon", "child")]
 
 
-def process_of_job(worker: Waiter, others: list[int]) -> int:
-    pid: int = wait_until(lambda: next((pid for pid in horses(worker) if pid not in others), 0))
-    return pid
-
-
 ENDS = ["end", "crash", "leave"]  # by itself
 
 
@@ -160,7 +155,7 @@ def test_what_a_job_has_started_ends_with_it_in_whatever_session_it_is(
         assert not any(map(alive, pids))
         return
     elif how == "kill":
-        os.kill(process_of_job(worker, pids), signal.SIGKILL)
+        os.kill(int((tmp_path / "job").read_text()), signal.SIGKILL)
     assert end_of(manager, id).state == {"stop": "stopped", "end": "finished"}.get(how, "failed")
     assert not any(map(alive, pids))
 
@@ -204,8 +199,8 @@ def test_what_a_job_and_its_children_have_used_is_told(
 def test_what_a_job_that_was_killed_has_used_is_told(manager: JobManager, worker: Waiter) -> None:
     id = launch(manager, "use_a_lot", then="rest")
     folder = wait_until(lambda: next(iter(manager.log(id, 0).lines), None)).text
-    wait_until(Path(folder, "used").exists)
-    os.kill(process_of_job(worker, []), signal.SIGKILL)
+    pid = int(wait_until(lambda: Path(folder, "used").exists() and Path(folder, "used").read_text()))
+    os.kill(pid, signal.SIGKILL)
     job = end_of(manager, id)
     assert job.usage.cpu_seconds > 0.3
     assert job.usage.max_memory_bytes > 100_000_000

@@ -216,6 +216,7 @@ def test_a_job_is_stopped_by_rqs_own_command_and_the_next_one_runs(
 def hold(manager: JobManager, redis: Redis) -> None:
     """Suspend the worker; it looks once a second, and first runs the job that it already waits for."""
     run(manager, "where")
+    wait_until(lambda: any("b" in client["flags"] for client in redis.client_list()))  # it waits for the next one
     suspend(redis)
     moment = time.monotonic() + DUE_SECONDS
     wait_until(lambda: time.monotonic() > moment)
@@ -270,9 +271,11 @@ def test_a_job_costs_two_round_trips(manager: JobManager, worker: Waiter, redis:
     for _ in range(100):
         manager.launch(function, {})
     redis.config_resetstat()
+    began = time.monotonic()
     resume(redis)
     wait_until(lambda: redis.zcard("rq:launchpad:state:finished") == 102)
-    assert 200 <= redis.info("commandstats")["cmdstat_evalsha"]["calls"] <= 210
+    beside = 5 + 3 * (time.monotonic() - began)  # of the scheduler, each second
+    assert 200 <= redis.info("commandstats")["cmdstat_evalsha"]["calls"] <= 200 + beside
 
 
 def test_a_start_whose_answer_was_lost_is_answered_again_and_takes_no_other_job(

@@ -15,12 +15,14 @@ import signal
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from redis import Redis
 from redis.client import Pipeline
+from redis.exceptions import RedisError
 from rq.executions import Execution
 from rq.queue import Queue
 from rq.results import Result
@@ -227,6 +229,8 @@ class Worker(RQWorker):
         """Stop the job that runs, kindly at first; or kill it, if that is not what was asked for."""
         if self._stopped_job_id:
             self._supervisor.stop()
+            with suppress(RedisError):  # or the heartbeat does it
+                MARK_STOPPING(self.connection, args=[self._run.job.key])  # whoever has asked asks until it is there
         else:
             self._supervisor.kill()
 
