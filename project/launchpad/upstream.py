@@ -32,6 +32,7 @@ OVERRIDES: dict[str, dict[str, str]] = {
         "handle_payload": "a stop does not hit the next job: commands come in a thread",
         "kill_horse": "a job that is stopped is interrupted first, so that it may clean up",
         "handle_warm_shutdown_request": "a running job has a time of grace, which Heroku's worker alone gives it",
+        "_shutdown": "a signal handler must not wait for Redis: the running job would not be ended in time",
         "request_force_stop": "the end of the job is recorded: RQ would leave it as if it were running",
         "handle_job_failure": "a failure is recorded once, with its reason, whatever characters that has",
     },
