@@ -241,8 +241,9 @@ class Worker(RQWorker):
         """End when the running job has; do not ask Redis for anything before, which may be away."""
         if self.get_state() != WorkerStatus.BUSY:
             super()._shutdown()
-        elif self.scheduler and self.scheduler._process:
-            self.scheduler._process.terminate()  # another worker's takes over; this one is waited for at the end
+        else:
+            for scheduler in multiprocessing.active_children():  # another worker's takes over
+                scheduler.terminate()
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
         """End the job that runs at once; RQ would leave it as if it were running."""
