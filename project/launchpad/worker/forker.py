@@ -187,7 +187,5 @@ class _Forker:
             print("Processes that a job has started could not be ended.", file=sys.stderr)
         process.folder.remove()
         outcome, memory = process.outcome, self._memory.end(process.pid, status)
-        self._connection.send(
-            Ended(process.pid, status, outcome.read(), self._usage, memory, has_begun=outcome.has_begun())
-        )
+        self._connection.send(Ended(process.pid, status, outcome.read(), self._usage, memory, runs=outcome.runs()))
         self._usage = processes.Usage()

@@ -25,8 +25,8 @@ from launchpad.worker.run_folder import RunFolder
 MakeJob = Callable[[dict[str, Any]], Any]  # makes RQ's job of its state
 OUTCOME_BYTES = 8 * 1024**2  # of the memory for an outcome; a result is at most 1 MiB, more is a file
 MAX_TRACEBACK_CHARACTERS = 100_000
-HEADER_BYTES = 8
-BEGUN = b"\xff" * HEADER_BYTES
+HEADER_BYTES = 8  # of each of the two numbers before an outcome: of the runs that have begun, and of its bytes
+START = 2 * HEADER_BYTES
 
 
 class JobInterrupted(BaseException):
@@ -47,25 +47,26 @@ class Outcome:
 
     def begin(self) -> None:
         """Say that a run has begun, of which there is no outcome yet."""
-        self._memory[:HEADER_BYTES] = BEGUN
+        self._memory[HEADER_BYTES:START] = bytes(HEADER_BYTES)
+        self._memory[:HEADER_BYTES] = (self.runs() + 1).to_bytes(HEADER_BYTES)
 
-    def has_begun(self) -> bool:
-        """Tell whether a run has, at any time."""
-        return any(self._memory[:HEADER_BYTES])
+    def runs(self) -> int:
+        """Return how many runs have begun."""
+        return int.from_bytes(self._memory[:HEADER_BYTES])
 
     def write(self, outcome: dict[str, Any]) -> None:
-        """Leave an outcome; it counts when its length is there."""
+        """Leave the outcome of the last run; it counts when its length is there."""
         data = json.dumps(outcome).encode()
-        self._memory[HEADER_BYTES : HEADER_BYTES + len(data)] = data
-        self._memory[:HEADER_BYTES] = len(data).to_bytes(HEADER_BYTES)
+        self._memory[START : START + len(data)] = data
+        self._memory[HEADER_BYTES:START] = len(data).to_bytes(HEADER_BYTES)
 
     def read(self) -> dict[str, Any] | None:
         """Return the outcome, or None where there is none, or none that can be read."""
-        length = int.from_bytes(self._memory[:HEADER_BYTES])
-        if not 0 < length <= OUTCOME_BYTES - HEADER_BYTES:
+        length = int.from_bytes(self._memory[HEADER_BYTES:START])
+        if not 0 < length <= OUTCOME_BYTES - START:
             return None
         try:
-            found = json.loads(self._memory[HEADER_BYTES : HEADER_BYTES + length])
+            found = json.loads(self._memory[START : START + length])
         except ValueError:
             return None
         return found if isinstance(found, dict) else None

@@ -71,7 +71,8 @@ class Ended:
         outcome: what the run has left; None, if it was killed, for one.
         usage: what all its runs have used.
         memory: whether memory was why it was killed.
-        has_begun: whether it was handed a run; otherwise another process can run it.
+        runs: how many runs have begun in it.
+        has_begun: whether that which was handed to it last has; otherwise another process can run it.
     """
 
     pid: int
@@ -79,4 +80,5 @@ class Ended:
     outcome: dict[str, Any] | None
     usage: Usage
     memory: MemoryEnd = MemoryEnd()  # noqa: RUF009 - it cannot change
+    runs: int = 0
     has_begun: bool = True

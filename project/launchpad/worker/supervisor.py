@@ -155,9 +155,7 @@ class Supervisor:
             if isinstance(message, Finished):  # a signal may be on its way, and would reach the next run
                 template.send(Signal(process.pid, signal.SIGKILL))
             elif isinstance(message, Ended) and message.pid == process.pid:
-                process.connection.close()
-                message.usage.cpu_seconds -= process.cpu_seconds
-                return message
+                return process.end_of_run(message)
 
     def _next_message(self, template: Template, process: Process | None, run: Run) -> Any:
         """Wait for what the template or the process says, and meanwhile see to the end of what runs.

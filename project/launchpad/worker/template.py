@@ -29,10 +29,12 @@ class Process:
 
     def __init__(self, function: str, pid: int, connection: Connection):
         self.function, self.pid, self.connection = function, pid, connection
+        self._handed = 0  # runs
         self.cpu_seconds = 0.0  # of its runs that have ended; the system tells those of all together
 
     def hand(self, state: dict[str, Any]) -> None:
         """Have it run the job of RQ with this state; if it has just died, the template will say so."""
+        self._handed += 1
         with suppress(OSError):
             self.connection.send(state)
 
@@ -44,6 +46,17 @@ class Process:
             self.function = ""
             return None
         return message
+
+    def end_of_run(self, ended: Ended) -> Ended:
+        """Return how the last run that was handed over has ended, of what the template says of the process.
+
+        One that is kept may be killed before that run has begun: then the outcome is still that of the run before.
+        """
+        self.connection.close()
+        ended.usage.cpu_seconds -= self.cpu_seconds
+        if ended.runs < self._handed:
+            ended.outcome, ended.has_begun = None, False
+        return ended
 
 
 class Template:

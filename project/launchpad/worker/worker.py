@@ -240,6 +240,14 @@ class Worker(RQWorker):
         self.log.info("Worker %s: told to end; a running job has %g s", self.name, self._settings.grace_seconds)
         self._supervisor.shut_down(self._settings.grace_seconds)
 
+    def _shutdown(self) -> None:
+        """End when the running job has; do not ask Redis for anything before, which may be away."""
+        if self.get_state() != WorkerStatus.BUSY:
+            super()._shutdown()
+        else:
+            for scheduler in multiprocessing.active_children():  # another worker's takes over
+                scheduler.terminate()
+
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
         """End the job that runs at once; RQ would leave it as if it were running."""
         if self._supervisor.is_running:

@@ -198,6 +198,16 @@ def clean_up(until: str) -> str:
     return "rested"
 
 
+@job(timeout=3)
+def clean_up_after_its_limit(until: str) -> str:
+    return clean_up(until)
+
+
+@job(timeout=3)
+def work_to_its_limit(until: str) -> int:
+    return work(until)
+
+
 @job()
 def return_when_interrupted() -> int:
     with suppress(BaseException):
