@@ -114,7 +114,7 @@ class JobProcess:
             with suppress(Mistake):  # the run says it
                 runner.load()
             self.serve(self._own_end, make_job)
-        except EOFError:  # the worker has no more use for it
+        except (EOFError, BrokenPipeError):  # the worker has no more use for it, or its log collector has gone
             pass
         except BaseException:
             traceback.print_exc()
