@@ -51,7 +51,6 @@ OVERRIDES: dict[str, dict[str, str]] = {
         "should_reacquire_locks": "after 5 s, not 10 minutes: the holder may have been killed",
         "acquire_locks": "from a holder who has not renewed it, too; RQ waits for its last minute",
         "heartbeat": "as __init__",
-        "request_stop": "it ends in time, even if it is still importing the functions",
         "work": "it sweeps the file store, and an error does not end it for good",
         "enqueue_scheduled_jobs": "cron and abandoned jobs; and a canceled job is not queued after all",
     },
