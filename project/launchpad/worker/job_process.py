@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -110,7 +109,7 @@ class JobProcess:
             detach()
             self.workers_end.close()
             os.close(self.folder.lock)
-            set_up(template, self.folder.path)
+            set_up(template, self.folder)
             with suppress(Mistake):  # the run says it
                 runner.load()
             self.serve(self._own_end, make_job)
@@ -128,7 +127,7 @@ class JobProcess:
         self.outcome.write(run(make_job, state))
 
 
-def set_up(template: int, folder: str) -> None:
+def set_up(template: int, folder: RunFolder) -> None:
     """Make the process look as one that was started by itself, and end it with the template.
 
     Args:
@@ -144,8 +143,7 @@ def set_up(template: int, folder: str) -> None:
     random.seed()
     if numpy := sys.modules.get("numpy"):  # or each job would draw the same numbers
         numpy.random.seed()
-    os.environ |= {"TMPDIR": folder, "HOME": folder}
-    tempfile.tempdir = folder
+    folder.enter()
     sys.argv = ["job"]
     capture()
     faulthandler.enable()  # a crash tells the job's log where it was

@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 IS_LINUX = sys.platform == "linux"
 LIBC = ctypes.CDLL(None)
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of prctl(2)
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36  # of prctl(2)
 SWEEP_SECONDS = 5.0  # for which what is left of a job is looked for and killed
 
 
@@ -32,6 +33,30 @@ def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
         LIBC.prctl(PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:
             os._exit(1)
+
+
+def mark(name: str) -> None:
+    """Give this process a name, which all that it forks has, too, until it executes a program."""
+    if IS_LINUX:
+        LIBC.prctl(PR_SET_NAME, name.encode())
+
+
+def kill_marked(name: str, variables: set[str]) -> None:
+    """Kill the processes of this user that have a name, or one of these variables in their environment."""
+    killed: set[int] = set()
+    while new := set(_marked(name, {each.encode() for each in variables})) - killed - {os.getpid()}:
+        for pid in new:
+            kill(pid)
+        killed |= new
+
+
+def _marked(name: str, variables: set[bytes]) -> Iterator[int]:
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            is_ours = process.stat().st_uid == os.geteuid()
+            has_name = (process / "comm").read_text(errors="replace").rstrip("\n") == name
+            if is_ours and (has_name or variables & set((process / "environ").read_bytes().split(b"\0"))):
+                yield int(process.name)
 
 
 @dataclass

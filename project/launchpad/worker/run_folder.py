@@ -1,7 +1,8 @@
 """The folder for temporary files that each process of jobs has to itself; nothing of it is left, however the run ends.
 
 The template removes it. Where that was killed itself, as when a machine goes, the next template does, of whichever
-worker: a folder is in use as long as somebody holds its lock, which no kill outlives.
+worker: a folder is in use as long as somebody holds its lock, which no kill outlives. It also kills what the run has
+started, if it goes on: what was executed has the folder in its environment, what was only forked has its name.
 """
 
 import fcntl
@@ -11,7 +12,10 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from launchpad.worker import processes
+
 PREFIX = "launchpad-job-"  # who shares the folder for temporary files may have a job-1 there
+VARIABLES = ("TMPDIR", "HOME")  # of a run's environment, which have its folder
 
 
 class RunFolder:
@@ -29,6 +33,12 @@ class RunFolder:
             if os.path.exists(self.path):
                 return
             os.close(self.lock)  # another worker was faster, and has taken it for a leftover
+
+    def enter(self) -> None:
+        """Let this process, and all that it starts, have the folder for temporary files."""
+        os.environ |= dict.fromkeys(VARIABLES, self.path)
+        tempfile.tempdir = self.path
+        processes.mark(_mark_of(self.path))
 
     def clear(self) -> None:
         """Remove what is in it."""
@@ -50,9 +60,14 @@ def remove_leftovers() -> None:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(lock).st_uid == os.geteuid():
+                    processes.kill_marked(_mark_of(folder), {f"{name}={folder}" for name in VARIABLES})
                     remove(folder)
             finally:
                 os.close(lock)
+
+
+def _mark_of(folder: str) -> str:
+    return "job-" + os.path.basename(folder).removeprefix(PREFIX)[:11]  # Linux allows 15 characters
 
 
 def remove(folder: str) -> None:

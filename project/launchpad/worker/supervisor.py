@@ -116,6 +116,7 @@ class Supervisor:
 
     def _take_process(self, template: Template, run: Run) -> Process | Ended:
         """Return the process for a run; or, if there will be none, the end of the run."""
+        kept_for = ""
         while True:
             if loaded := template.loaded:
                 if loaded.error:
@@ -129,7 +130,7 @@ class Supervisor:
             message = self._next_message(template, None, run)
             if isinstance(message, Ended) and not message.pid:
                 return message
-            if isinstance(message, Ready) and message.error:
+            if isinstance(message, Ready) and message.error and message.function == kept_for:
                 return Ended(0, 0, {"error": message.error}, Usage())
 
     def _without_functions(self, loaded: Loaded) -> Template:

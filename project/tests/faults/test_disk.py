@@ -66,6 +66,12 @@ def test_a_full_file_store_is_told_and_leaves_nothing_half_written_and_recovers(
     scene.wait_for(job["id"])
 
 
+def fill(folder: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        for number in range(30):
+            (folder / str(number)).touch()
+
+
 def test_a_job_for_whose_temporary_files_there_is_no_folder_fails_and_the_next_one_runs(
     scene: Scene, tmp_path: Path
 ) -> None:
@@ -73,11 +79,12 @@ def test_a_job_for_whose_temporary_files_there_is_no_folder_fails_and_the_next_o
     with mounted(temporary, "nr_inodes=20"):
         scene.start_worker(TMPDIR=str(temporary))
         scene.wait_for(scene.launch("rest"))
-        with pytest.raises(OSError, match="No space left"):
-            for number in range(20):
-                (temporary / str(number)).touch()
-        job = scene.wait_for(scene.launch("rest"), "failed")
+        fill(temporary)
+        scene.wait_for(scene.launch("rest", seconds=0.5))  # its process was there before, with its folder
+        fill(temporary)
+        job = scene.wait_for(scene.launch("return_when_interrupted"), "failed")
         assert job.error.cause == "There was no space left for its files."
-        for number in range(20):
+        assert scene.runs(job.id) == []
+        for number in range(30):
             (temporary / str(number)).unlink(missing_ok=True)
         scene.wait_for(scene.launch("rest"))

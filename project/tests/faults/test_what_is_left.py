@@ -114,6 +114,24 @@ def test_the_files_of_a_job_that_a_machine_took_with_it_are_removed_by_the_next_
     scene.wait_for(ids[1], "stopped")
 
 
+def test_what_a_job_has_started_is_ended_by_the_next_worker_when_all_who_could_were_killed_at_once(
+    scene: Scene, tmp_path: Path
+) -> None:
+    workers = [scene.start_worker(TMPDIR=str(tmp_path)), scene.start_worker(TMPDIR=str(tmp_path))]
+    ids = [scene.launch("scatter_and", then="", seconds=600) for _ in workers]
+    assert [len(left(scene, id)) for id in ids] == [3, 3]
+    [victim] = [worker for worker in workers if scene.runs(ids[0])[0].pid in processes_of(worker)]
+    os.killpg(victim.pid, signal.SIGKILL)  # the worker and its template, which would end them
+    assert scene.wait_for(ids[0], "failed").error.cause == "Its worker was lost while it ran."
+    assert len(left(scene, ids[0])) == 3
+    scene.start_worker(TMPDIR=str(tmp_path))
+    scene.wait_for(scene.launch("rest"))
+    assert left(scene, ids[0]) == []
+    assert len(left(scene, ids[1])) == 3, "its worker is another one, which lives"
+    scene.manager.stop(ids[1])
+    scene.wait_for(ids[1], "stopped")
+
+
 @pytest.mark.parametrize("end", ["terminate", "kill"])
 def test_a_worker_ends_though_its_functions_are_still_being_loaded(scene: Scene, end: str) -> None:
     (scene.folder / "jobs.py").write_text(
