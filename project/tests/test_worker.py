@@ -29,9 +29,11 @@ IN_WORKER = [
 IN_TEMPLATE = ["forker._load", "forker._Forker._fork", "forker.send_handle"]
 IN_PROCESS = ["job_process.set_up", "job_process.JobProcess.serve", "job_process.run"]
 IN_WARM_PROCESS = ["job_process.set_up", "warm.WarmProcess.serve", "warm.run"]
+QUICK = ("supervisor.Supervisor.run", "job_process.run")
 STEPS = [
-    *((step, "rest") for step in (*IN_WORKER, *IN_TEMPLATE, *IN_PROCESS)),
-    *((step, "rest_warm") for step in IN_WARM_PROCESS),
+    pytest.param(step, function, marks=[] if step in QUICK else pytest.mark.long)
+    for function, steps in (("rest", (*IN_WORKER, *IN_TEMPLATE, *IN_PROCESS)), ("rest_warm", IN_WARM_PROCESS))
+    for step in steps
 ]
 
 
