@@ -20,6 +20,7 @@ from launchpad.queue.states import ENDED
 pytestmark = pytest.mark.long
 engine = test_stack.engine
 
+GRACE = 10  # seconds that a running job has when its worker is told to end
 TRUTH = 15  # seconds after an event in which the API must tell it
 START = 15  # seconds more where containers must be started first, on a machine that does other things too
 WORKERS = 3
@@ -100,6 +101,7 @@ def site(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
     shutil.copy(ROOT / "project/tests/faults/victims.py", copy_project(folder, JOBS))
     site = Site(folder)
     compose = (ROOT / "docker-compose.yml").read_text().replace(f"image: {IMAGE}", f"image: {site.name}")
+    compose = compose.replace("GRACE_SECONDS:-}", f"GRACE_SECONDS:-{GRACE}}}")
     (folder / "docker-compose.yml").write_text(compose.replace("  environment: &settings\n", RECORD, 1))
     yield from up(site)
     run("image", "rm", "--force", site.name)
