@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 import rovers
-from helpers import WORKER, alive, functions_of, is_listening, process, wait_until
+from helpers import PROJECT, WORKER, alive, functions_of, is_listening, process, wait_until
 from launchpad.functions.catalog import collect
 from launchpad.queue import schemas
 from launchpad.queue.manager import JobManager
@@ -218,6 +219,20 @@ def test_a_job_that_takes_more_memory_than_it_may_is_ended_and_its_worker_goes_o
     assert 200 < int(match[1]) <= 600
     assert end_of(manager, launch(manager, "where")).state == "finished"
     assert worker.poll() is None
+
+
+def test_what_ends_what_a_job_has_left_behind_waits_for_no_process_that_is_spared() -> None:
+    code = """
+import os, time
+from launchpad.worker.processes import Usage, kill_descendants
+spared = os.fork() or os._exit(7)
+left = os.fork() or time.sleep(60)
+os.waitid(os.P_PID, spared, os.WEXITED | os.WNOWAIT)
+assert kill_descendants(Usage(), {spared})
+assert not os.path.exists(f"/proc/{left}")
+assert os.waitstatus_to_exitcode(os.waitpid(spared, 0)[1]) == 7
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True, timeout=30)
 
 
 # -- its log

@@ -89,15 +89,6 @@ def has_children() -> bool:
     return True
 
 
-def is_child(pid: int) -> bool:
-    """Tell whether this is a child that was not waited for yet."""
-    try:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
-
-
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
     """Send a signal to a process, if it is there."""
     with suppress(ProcessLookupError, PermissionError):
@@ -143,8 +134,10 @@ def kill_descendants(usage: Usage, spared: set[int]) -> bool:
         for pid in left:
             kill(pid)
         time.sleep(0.001)
-        for _, _, used in reap():
-            usage.add(used)
+        for pid in left:  # and no other: that one of the spared has ended is for somebody else to see
+            with suppress(ChildProcessError):  # its own parent waits for it
+                if (found := os.wait4(pid, os.WNOHANG))[0]:
+                    usage.add(found[2])
     return True
 
 
