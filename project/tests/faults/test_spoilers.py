@@ -14,7 +14,7 @@ from spoilers import SPOILERS
 from helpers import wait_until
 from launchpad.queue.states import ENDED
 
-ROUNDS = 25 if FULL else 1  # with two kinds of function, each followed by one that looks: 4,000 jobs, or 160
+ROUNDS = 2 if FULL else 1  # with two kinds of function, each followed by one that looks: 600 jobs, or 300
 ENDS_ITSELF = ("raise_an_exit", "end_at_once")
 LOG = ["looking", "I look around", "I look around", "I look around", "careful"]
 
