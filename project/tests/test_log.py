@@ -394,7 +394,8 @@ def test_the_log_collector_ends_soon_after_its_worker_even_if_an_orphan_holds_th
         request.addfinalizer(lambda: os.kill(orphan, signal.SIGKILL))
         [log_collector] = set(log_collectors(redis_url)) - {orphan}
         [template] = [pid for pid in children(worker.pid) if horse in children(pid)]
-        for pid in (template, worker.pid):  # or they would end the orphan
+        os.kill(worker.pid, signal.SIGSTOP)  # or it would end the orphan when its template has gone
+        for pid in (template, worker.pid):
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not alive(log_collector), LAST_SECONDS + 5)
         assert alive(orphan)

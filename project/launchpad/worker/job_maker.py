@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from redis import Redis
+from rq.executions import Execution
+from rq.results import Result
 from rq.serializers import JSONSerializer
 
 from launchpad.queue.job import Job
@@ -39,6 +41,15 @@ class JobMaker:
             job.created_at = datetime.fromisoformat(created.decode()).replace(tzinfo=UTC)
         job.started_at = job.last_heartbeat = moment
         return job
+
+    def fields_of_result(self, job: Job, run: Execution, result: Any) -> list[Any]:
+        """Return what RQ keeps of a result: name, value, name, value, …"""
+        stored = Result(
+            job.id, Result.Type.SUCCESSFUL, self.blank.connection, return_value=result, serializer=JSONSerializer,
+            worker_name=run.worker_name, execution_id=run.id, execution_started_at=run.created_at,
+            execution_ended_at=job.ended_at,
+        )  # fmt: skip
+        return [part for pair in stored.serialize().items() for part in pair]
 
     def state_of(self, job: Job) -> dict[str, Any]:
         """Tell in what a job differs from a blank one."""

@@ -51,6 +51,14 @@ class Scheduler(RQScheduler):
         with blocked_signals():
             return super().start()
 
+    def look_once(self) -> None:
+        """Look around once, in a process that imports the functions, which the worker must not."""
+        if os.fork() == 0:
+            self.enqueue_scheduled_jobs()
+            os._exit(0)
+        os.wait()
+        self.release_locks()
+
     def _install_signal_handlers(self) -> None:
         super()._install_signal_handlers()
         unblock_signals()

@@ -25,7 +25,6 @@ from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq.executions import Execution
 from rq.queue import Queue
-from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.utils import ensure_job_list, now, utcformat
 from rq.worker import Worker as RQWorker
@@ -99,14 +98,10 @@ class Worker(RQWorker):
         """Start our scheduler instead of RQ's, and always: RQ starts only the one that gets the lock."""
         self.scheduler = Scheduler(self.queues, connection=self.connection, serializer=self.serializer)
         self.scheduler.acquire_locks()
-        if not burst:
-            self.scheduler.start()
-        elif os.fork() == 0:  # it imports the functions, which the worker must not
-            self.scheduler.enqueue_scheduled_jobs()
-            os._exit(0)
+        if burst:
+            self.scheduler.look_once()
         else:
-            os.wait()
-            self.scheduler.release_locks()
+            self.scheduler.start()
 
     # -- signs of life, no more often than they are due
 
@@ -274,18 +269,11 @@ class Worker(RQWorker):
             if self._is_open(self._run):
                 super().handle_job_success(job, queue, queue.started_job_registry, self._run)
             return
-        stored = Result(
-            job.id, Result.Type.SUCCESSFUL, self.connection, return_value=result, serializer=self.serializer,
-            worker_name=self.name, execution_id=self._run.id, execution_started_at=self._run.created_at,
-            execution_ended_at=job.ended_at,
-        )  # fmt: skip
-        elapsed = (job.ended_at - job.started_at).total_seconds()  # type: ignore[operator]
-        fields = [part for pair in stored.serialize().items() for part in pair]
         ended_at = job.ended_at or now()
-        times = [ended_at.timestamp(), utcformat(ended_at)]
-        if END_JOB(
-            self._scripts, args=[job.id, self._run.id, self.name, *times, elapsed, ttl, json.dumps(usage), *fields]
-        ):
+        elapsed = (ended_at - (job.started_at or ended_at)).total_seconds()
+        times = [ended_at.timestamp(), utcformat(ended_at), elapsed]
+        fields = self._jobs.fields_of_result(job, self._run, result)
+        if END_JOB(self._scripts, args=[job.id, self._run.id, self.name, *times, ttl, json.dumps(usage), *fields]):
             queue.enqueue_dependents(job)
         self.log.info("Worker %s: finished %s in %.3f s", self.name, job.id, elapsed)
 
