@@ -53,7 +53,7 @@ class Scene:
 
     def __init__(self, folder: Path, kind: str = "fresh", functions: ModuleType = victims):
         self.folder = folder
-        self._kind, self._functions = kind, functions.__name__
+        self.kind, self._functions = kind, functions.__name__
         if kind == "warm":
             self._warm_up()
         self._record = folder / "record"
@@ -85,7 +85,7 @@ class Scene:
             "REDIS_URL": self.url,
             "FILES_URL": self.settings.files_url,
             "RECORD": str(self._record),
-            "KIND": self._kind,
+            "KIND": self.kind,
         }
 
     def start(self, command: list[str], **environ: str) -> Worker:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from scene import TRUTH, Scene, Worker, both_kinds, runs_still
+from scene import TRUTH, Scene, Worker, runs_still
 
 from helpers import wait_until
 from launchpad.worker.ending import ABORT_SECONDS
 
 LIMIT, GRACE, STOP = 3, 1.5, 2  # seconds; the limit is that of the functions
-pytestmark = [both_kinds, pytest.mark.long, pytest.mark.parametrize("how", ["killed", "frozen"])]
+pytestmark = [pytest.mark.long, pytest.mark.parametrize("how", ["killed", "frozen"])]
 
 
 @pytest.fixture
