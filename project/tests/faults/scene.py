@@ -32,6 +32,8 @@ KILLED = "Its process was killed, and not for want of memory"  # and how much it
 Worker = subprocess.Popen[bytes]
 WARM = pytest.param("warm", marks=pytest.mark.long)
 both_kinds = pytest.mark.parametrize("scene", ["fresh", WARM], indirect=True)  # of functions
+# Where the kind should make no difference.
+each_kind = pytest.mark.parametrize("scene", ["fresh", *([WARM] if FULL else [])], indirect=True)
 
 
 class Run(NamedTuple):

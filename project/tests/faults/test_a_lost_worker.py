@@ -6,14 +6,14 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from scene import TRUTH, Scene, Worker, both_kinds, kill
+from scene import TRUTH, Scene, Worker, each_kind, kill
 from test_server import Server
 
 from helpers import wait_until
 from launchpad.worker.abandoned import AbandonedJobs
 
 TAKEN, STARTED = "rq:queue:default:intermediate", "rq:wip:default"
-pytestmark = [both_kinds, pytest.mark.long]
+pytestmark = [each_kind, pytest.mark.long]
 
 
 def stop_between_taking_and_starting(scene: Scene, worker: Worker, function: str) -> str:

@@ -8,13 +8,13 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from scene import TRUTH, Scene, Worker, both_kinds, runs_still
+from scene import TRUTH, Scene, Worker, each_kind, runs_still
 from test_deleted import traces
 from test_server import Server
 
 from helpers import wait_until
 
-pytestmark = [both_kinds, pytest.mark.long]
+pytestmark = [each_kind, pytest.mark.long]
 STOP = 2
 Answer = tuple[str, int, Any]
 

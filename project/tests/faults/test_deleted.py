@@ -1,7 +1,7 @@
 """A job goes on after it was deleted: RQ's own way does not stop it, and ours may not reach its worker."""
 
 import pytest
-from scene import Scene, Worker, both_kinds, runs_still
+from scene import Scene, Worker, each_kind, runs_still
 from test_redis import steps
 
 from helpers import wait_until
@@ -16,7 +16,7 @@ def traces(scene: Scene, id: str) -> list[bytes]:
     return sets + [key for key in scene.redis.scan_iter("*") if id.encode() in key and b":execution" not in key]
 
 
-@both_kinds
+@each_kind
 @pytest.mark.parametrize("then", ["it ends by itself", "it goes on"])
 def test_a_job_that_reports_progress_after_it_was_deleted_leaves_nothing(
     scene: Scene, worker: Worker, then: str

@@ -7,10 +7,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from scene import Scene, both_kinds
+from scene import Scene, each_kind
 from test_server import Server
 
-pytestmark = [both_kinds, pytest.mark.long]
+pytestmark = [each_kind, pytest.mark.long]
 
 MB = 1024**2
 

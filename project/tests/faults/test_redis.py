@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from redis.exceptions import OutOfMemoryError
-from scene import FULL, KILLED, TRUTH, Scene, Worker, both_kinds
+from scene import FULL, KILLED, TRUTH, Scene, Worker, each_kind
 
 from helpers import answers, below, free_port, wait_until
 from launchpad.queue.manager import JobManager
@@ -60,7 +60,7 @@ def log_of(manager: JobManager, id: str) -> list[str]:
             return lines
 
 
-@both_kinds
+@each_kind
 def test_a_job_and_its_worker_outlive_twenty_restarts_of_redis(scene: Scene, worker: Worker) -> None:
     bystander = scene.start_worker()  # its scheduler must not take the job for lost
     enough = scene.folder / "enough"
@@ -81,7 +81,7 @@ def test_a_job_and_its_worker_outlive_twenty_restarts_of_redis(scene: Scene, wor
     assert log_of(scene.manager, id) == [str(step) for step in range(last + 1)]
 
 
-@both_kinds
+@each_kind
 def test_an_outage_of_half_a_minute_ends_no_job_and_is_told(scene: Scene, worker: Worker, server: Server) -> None:
     scene.start_worker(), scene.start_worker()
     enough = scene.folder / "enough"
@@ -107,7 +107,7 @@ def test_an_outage_of_half_a_minute_ends_no_job_and_is_told(scene: Scene, worker
     assert worker.poll() is None
 
 
-@both_kinds
+@each_kind
 def test_nothing_queued_is_lost_when_redis_is_killed(scene: Scene) -> None:
     ids = [scene.launch("rest") for _ in range(1000 if FULL else 100)]
     scene.valkey.terminate()
@@ -126,7 +126,7 @@ def test_nothing_queued_is_lost_when_redis_is_killed(scene: Scene) -> None:
     assert scene.manager.page().counts["finished"] >= len(ids) - 3  # of those that were just being taken
 
 
-@both_kinds
+@each_kind
 def test_a_full_redis_refuses_launches_and_every_job_ends_true(scene: Scene, worker: Worker, server: Server) -> None:
     workers = [worker, *(scene.start_worker() for _ in range(3 if FULL else 2))]
     enough = scene.folder / "enough"

@@ -15,7 +15,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from scene import FULL, TRUTH, Scene, Worker, both_kinds
+from scene import FULL, TRUTH, Scene, Worker, each_kind
 
 from helpers import answers, below, children, date_back, free_port, polls, wait_until
 from launchpad.queue.job import Job
@@ -103,7 +103,7 @@ def drip(server: Server) -> Iterator[Any]:
         thread.join()
 
 
-@both_kinds
+@each_kind
 @pytest.mark.parametrize("kill", ["kill_a_process", "kill_and_start"])
 def test_a_killed_server_loses_no_job_and_leaves_no_file_of_an_upload(
     scene: Scene, worker: Worker, server: Server, kill: str

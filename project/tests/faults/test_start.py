@@ -5,11 +5,11 @@ from collections.abc import Callable
 from itertools import permutations
 
 import pytest
-from scene import FULL, Scene, both_kinds
+from scene import FULL, Scene, each_kind
 
 from helpers import WORKER, answers, free_port, wait_until
 
-pytestmark = [both_kinds, pytest.mark.long]
+pytestmark = [each_kind, pytest.mark.long]
 
 ORDERS = list(permutations(["redis", "server", "worker", "dashboard"]))
 SOME = [
