@@ -388,7 +388,9 @@ def test_what_was_printed_last_is_kept_when_worker_and_job_are_killed_at_once(
 def test_the_log_collector_ends_soon_after_its_worker_even_if_an_orphan_holds_the_pipe(
     manager: JobManager, redis_url: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    with process(WORKER, REDIS_URL=redis_url, **functions_of("talkers", tmp_path)) as worker:
+    # A folder of its own, or the next worker of another test would end the orphan.
+    environ = {"REDIS_URL": redis_url, "TMPDIR": str(tmp_path)}
+    with process(WORKER, **environ, **functions_of("talkers", tmp_path)) as worker:
         id = launch(manager, "hold_the_pipe")
         [horse, orphan] = map(int, wait_until(lambda: manager.log(id, 0).lines)[0].text.split())
         request.addfinalizer(lambda: os.kill(orphan, signal.SIGKILL))

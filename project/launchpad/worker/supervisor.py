@@ -173,7 +173,10 @@ class Supervisor:
                     return template.receive()
             except (EOFError, OSError):
                 self.close()
-                return Ended(process.pid if process else 0, signal.SIGKILL, None, Usage(), MemoryEnd("unknown"))
+                pid, runs = (
+                    (process.pid, process.handed) if process else (0, 0)
+                )  # nobody can tell that it has not begun
+                return Ended(pid, signal.SIGKILL, None, Usage(), MemoryEnd("unknown"), runs)
             run.tick()
             if process is None:
                 if number := self._next_signal(run):  # the functions are still being loaded

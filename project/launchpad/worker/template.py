@@ -29,12 +29,12 @@ class Process:
 
     def __init__(self, function: str, pid: int, connection: Connection):
         self.function, self.pid, self.connection = function, pid, connection
-        self._handed = 0  # runs
+        self.handed = 0  # runs
         self.cpu_seconds = 0.0  # of its runs that have ended; the system tells those of all together
 
     def hand(self, state: dict[str, Any]) -> None:
         """Have it run the job of RQ with this state; if it has just died, the template will say so."""
-        self._handed += 1
+        self.handed += 1
         with suppress(OSError):
             self.connection.send(state)
 
@@ -54,7 +54,7 @@ class Process:
         """
         self.connection.close()
         ended.usage.cpu_seconds -= self.cpu_seconds
-        if ended.runs < self._handed:
+        if ended.runs < self.handed:
             ended.outcome, ended.has_begun = None, False
         return ended
 

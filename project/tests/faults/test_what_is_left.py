@@ -88,6 +88,7 @@ def test_a_killed_template_ends_its_job_and_another_one_takes_its_place(scene: S
     os.kill(template_of(scene, id), signal.SIGKILL)
     assert scene.wait_for(id, "failed", 5).error.cause == "Its process was killed (out of memory?)."
     scene.wait_for(scene.launch("rest"))
+    assert len(scene.runs(id)) == 1
     assert left(scene, id) == []
 
 
