@@ -305,7 +305,7 @@ def test_flask_app_names_the_app_in_flasks_own_notation(owner: Owner) -> None:
     causes = {
         "elsewhere:app": "cannot be made: there is no module elsewhere",
         "server:nothing": "cannot be made: NoAppException: Failed to find attribute 'nothing' in 'server'",
-        "bare:app": "has no Launchpad in it.",
+        "bare:app": "has no Launchpad in it: call Launchpad(app, jobs) there.",
     }
     for name, cause in causes.items():
         with owner.working(FLASK_APP=name):
