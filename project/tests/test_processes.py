@@ -11,25 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from redis import Redis
 
-import rovers
+import test_warm
 from helpers import PROJECT, WORKER, alive, functions_of, is_listening, process, wait_until
-from launchpad.functions.catalog import collect
 from launchpad.queue import schemas
 from launchpad.queue.manager import JobManager
-from launchpad.settings import Settings
 
 Waiter = subprocess.Popen[bytes]
 
 
-@pytest.fixture
-def manager(app: Flask, settings: Settings) -> Iterator[JobManager]:
-    manager = JobManager(settings, collect(rovers))
-    yield manager
-    manager.redis.close()
+manager = test_warm.manager
 
 
 @pytest.fixture

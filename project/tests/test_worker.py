@@ -1,19 +1,15 @@
 """A worker that is told to end, or to stop a job, at the worst moment; and how it starts."""
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from flask import Flask
 from redis import Redis
 from rq.command import send_stop_job_command
 
-import rovers
+import test_warm
 from helpers import APP, BIN, WORKER, environ_in, functions_of, is_listening, process, wait_until, worker_of
-from launchpad.functions.catalog import collect
 from launchpad.queue.manager import JobManager
-from launchpad.settings import Settings
 
 # What happens between taking a job and running it: in the worker, in its template, and in the process of the job.
 IN_WORKER = [
@@ -37,11 +33,7 @@ STEPS = [
 ]
 
 
-@pytest.fixture
-def manager(app: Flask, settings: Settings) -> Iterator[JobManager]:
-    manager = JobManager(settings, collect(rovers))
-    yield manager
-    manager.redis.close()
+manager = test_warm.manager
 
 
 @pytest.mark.parametrize(("step", "function"), STEPS)

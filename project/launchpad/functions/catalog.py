@@ -128,14 +128,14 @@ def job(function: F, /) -> F: ...
 @overload
 def job(
     *,
-    timeout: int = 600,
-    result_ttl: int = 7 * DAY,
-    failure_ttl: int = 30 * DAY,
-    retries: int = 0,
-    title: str | None = None,
-    cron: str | None = None,
-    warm: bool = False,
-    memory: str | None = None,
+    timeout: int = ...,
+    result_ttl: int = ...,
+    failure_ttl: int = ...,
+    retries: int = ...,
+    title: str | None = ...,
+    cron: str | None = ...,
+    warm: bool = ...,
+    memory: str | None = ...,
 ) -> Callable[[F], F]: ...
 
 

@@ -142,6 +142,7 @@ def delete_job(id: str) -> tuple[str, int]:
 @bp.post("/api/jobs/<id>/stop")
 def stop_job(id: str) -> tuple[Response, int]:
     """Stop a job that runs, or kill it if it is `stopping` already; cancel one that waits: 202 and the job.
+
     Errors: 404 no such job, 409 it has ended, 503 no Redis.
     """
     return answer(manager().stop(id)), 202

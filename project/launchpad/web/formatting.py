@@ -82,6 +82,11 @@ def stop_label(job: Job) -> str:
     return "Stop" if job.state == "started" else "Cancel"
 
 
+def news(job: Job) -> str:
+    """Say what a screen reader tells when it has changed."""
+    return f"{job.function} {'stopping' if job.stopping else job.state}"
+
+
 def state_note(job: Job) -> str:
     """Add to the state how far the job came, and which attempt it is."""
     parts = (

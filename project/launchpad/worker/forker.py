@@ -40,7 +40,7 @@ def modification_times(files: Iterable[str]) -> dict[str, int]:
 def be_template(
     worker: int,
     connection: Connection,
-    make_job: Callable[[dict[str, Any]], Any],
+    make_job: MakeJob,
     detach: Callable[[], None],
     load: bool,
 ) -> NoReturn:

@@ -159,11 +159,8 @@ def run(make_job: MakeJob, state: dict[str, Any]) -> dict[str, Any]:
         job = make_job(state)
         os.environ["RQ_JOB_ID"] = job.id
         return {"result": job.perform()}
-    except BaseException as error:
-        return {
-            "error": replace_surrogates(_shortened(traceback.format_exc())),
-            "interrupted": isinstance(error, JobInterrupted),
-        }
+    except BaseException:
+        return {"error": replace_surrogates(_shortened(traceback.format_exc()))}
 
 
 def _shortened(text: str) -> str:

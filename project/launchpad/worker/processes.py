@@ -139,14 +139,3 @@ def kill_descendants(usage: Usage, spared: set[int]) -> bool:
                 if (found := os.wait4(pid, os.WNOHANG))[0]:
                     usage.add(found[2])
     return True
-
-
-def end_orphans(spared: set[int]) -> None:
-    """Kill and reap all children of this process except the spared, and what they leave behind."""
-    deadline = time.monotonic() + SWEEP_SECONDS
-    while (left := set(_children(os.getpid())) - spared) and time.monotonic() < deadline:
-        for pid in left:
-            kill(pid)
-            with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-        time.sleep(0.001)

@@ -48,7 +48,7 @@ def load() -> None:
     """Load the functions, in the template: no process of a job has to, then.
 
     Raises:
-        RuntimeError: the app, which has them, cannot be made.
+        Mistake: the app, which has them, cannot be made.
     """
     application()
 

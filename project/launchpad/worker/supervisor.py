@@ -173,9 +173,8 @@ class Supervisor:
                     return template.receive()
             except (EOFError, OSError):
                 self.close()
-                pid, runs = (
-                    (process.pid, process.handed) if process else (0, 0)
-                )  # nobody can tell that it has not begun
+                # Nobody can tell that what was handed over has not begun.
+                pid, runs = (process.pid, process.handed) if process else (0, 0)
                 return Ended(pid, signal.SIGKILL, None, Usage(), MemoryEnd("unknown"), runs)
             run.tick()
             if process is None:

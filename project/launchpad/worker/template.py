@@ -18,6 +18,7 @@ from typing import Any
 
 from launchpad.worker import processes
 from launchpad.worker.forker import be_template, modification_times
+from launchpad.worker.job_process import MakeJob
 from launchpad.worker.messages import Ended, Finished, Fork, Loaded, Ready, Signal, Watch
 from launchpad.worker.signals import blocked_signals
 
@@ -68,7 +69,7 @@ class Template:
         load: whether it loads the functions; otherwise the process of each job does.
     """
 
-    def __init__(self, make_job: Callable[[dict[str, Any]], Any], detach: Callable[[], None], load: bool = True):
+    def __init__(self, make_job: MakeJob, detach: Callable[[], None], load: bool = True):
         self.connection, theirs = Pipe()
         self.loaded: Loaded | None = None
         self._started_at = time.monotonic()

@@ -36,15 +36,17 @@ class WarmProcess(JobProcess):
         for number in itertools.count(1):
             state = connection.recv()
             self.outcome.begin()
-            before, used = _State.now(), _usage()
+            before, used_before = _State.now(), _usage()
             outcome = run(make_job, state)
             self.outcome.write(outcome)
-            limit = limit or _usage().max_memory_bytes + MAX_GROWTH_BYTES
+            used = _usage()
+            limit = limit or used.max_memory_bytes + MAX_GROWTH_BYTES
             is_clean = "error" not in outcome and is_intact() and not is_behind() and _State.now() == before
-            if not is_clean or number >= MAX_JOBS or _usage().max_memory_bytes > limit:
+            if not is_clean or number >= MAX_JOBS or used.max_memory_bytes > limit:
                 break  # before the worker is told that it is kept, or it would hand over the next job
             self.folder.clear()
-            connection.send(Finished(outcome, _since(used)))
+            used.cpu_seconds -= used_before.cpu_seconds
+            connection.send(Finished(outcome, used))
 
 
 class _State(NamedTuple):
@@ -83,10 +85,4 @@ def _usage() -> Usage:
     usage = Usage()
     for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
         usage.add(resource.getrusage(who))
-    return usage
-
-
-def _since(before: Usage) -> Usage:
-    usage = _usage()
-    usage.cpu_seconds -= before.cpu_seconds
     return usage

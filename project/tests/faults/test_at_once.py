@@ -8,11 +8,11 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from scene import TRUTH, Scene, Worker, each_kind, runs_still
+from scene import TRUTH, Scene, Worker, each_kind
 from test_deleted import traces
 from test_server import Server
 
-from helpers import wait_until
+from helpers import alive, wait_until
 
 pytestmark = [each_kind, pytest.mark.long]
 STOP = 2
@@ -66,7 +66,7 @@ def test_ten_stops_of_one_job_at_once_are_each_answered_truly(
         else:
             assert (status, body["detail"]) == (409, "The job is stopped already.")
     assert scene.wait_for(id, "stopped").error.cause == "It was stopped."
-    assert not runs_still(pid)
+    assert not alive(pid)
     scene.wait_for(scene.launch("rest"))
 
 
@@ -79,7 +79,7 @@ def test_a_job_that_is_stopped_retried_and_deleted_at_once_is_gone_and_each_is_a
         answers = ask_at_once(server, id, ["stop", "delete", "retry"] * 2)
         assert all(status in allowed[action] for action, status, _ in answers), answers
         assert ("delete", 204, None) in answers
-        wait_until(lambda pid=pid: not runs_still(pid), TRUTH)
+        wait_until(lambda pid=pid: not alive(pid), TRUTH)
         rest = scene.launch("rest")
         scene.wait_for(rest, seconds=TRUTH)  # the worker is free again
         assert traces(scene, id) == []

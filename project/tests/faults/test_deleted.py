@@ -1,10 +1,10 @@
 """A job goes on after it was deleted: RQ's own way does not stop it, and ours may not reach its worker."""
 
 import pytest
-from scene import Scene, Worker, each_kind, runs_still
+from scene import Scene, Worker, each_kind
 from test_redis import steps
 
-from helpers import wait_until
+from helpers import alive, wait_until
 from launchpad.queue.job import Job
 
 pytestmark = pytest.mark.long
@@ -31,6 +31,6 @@ def test_a_job_that_reports_progress_after_it_was_deleted_leaves_nothing(
         assert traces(scene, id) == []
         enough.touch()
     scene.wait_for(scene.launch("rest"))  # the worker is free again
-    assert then == "it ends by itself" or not runs_still(scene.runs(id)[0].pid)
+    assert then == "it ends by itself" or not alive(scene.runs(id)[0].pid)
     assert traces(scene, id) == []
     assert scene.manager.page().total == 1

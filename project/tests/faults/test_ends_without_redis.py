@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from scene import TRUTH, Scene, Worker, runs_still
+from scene import TRUTH, Scene, Worker
 
-from helpers import wait_until
+from helpers import alive, wait_until
 from launchpad.worker.ending import ABORT_SECONDS
 
 LIMIT, GRACE, STOP = 3, 1.5, 2  # seconds; the limit is that of the functions
@@ -55,7 +55,7 @@ def test_a_job_has_its_limit_while_redis_is_away(
     name = {"clean_up": "clean_up_after_its_limit", "work": "work_to_its_limit"}[function]
     id, pid, began = begin(scene, name, until)
     with without_redis(scene, how):
-        wait_until(lambda: not runs_still(pid), LIMIT + STOP + ABORT_SECONDS + 3)
+        wait_until(lambda: not alive(pid), LIMIT + STOP + ABORT_SECONDS + 3)
         lasted = time.time() - began
     assert LIMIT - 0.1 < lasted < LIMIT + (0 if is_kind else STOP + ABORT_SECONDS) + 2
     assert scene.wait_for(id, "failed", TRUTH).error.cause == "It took longer than its limit of 3 seconds."
@@ -71,7 +71,7 @@ def test_a_worker_that_is_told_to_end_ends_its_job_in_time_while_redis_is_away(
     with without_redis(scene, how):
         told = time.time()
         worker.terminate()
-        wait_until(lambda: not runs_still(pid), GRACE + STOP + 3)
+        wait_until(lambda: not alive(pid), GRACE + STOP + 3)
         lasted = time.time() - told
     assert GRACE - 0.1 < lasted < GRACE + (0 if is_kind else STOP) + 2
     assert scene.wait_for(id, "failed", TRUTH).error.cause == "Its worker was shut down while it ran."

@@ -2,20 +2,14 @@
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
-from scene import Scene, Worker, both_kinds, runs_still
+from scene import Scene, Worker, both_kinds, template_of
 
-from helpers import horses, wait_until
+from helpers import alive, horses, wait_until
 from launchpad.queue.states import ENDED
 
 pytestmark = [both_kinds, pytest.mark.long]
-
-
-def template_of(pid: int) -> int:
-    """The parent of the process of a job."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def waiting(scene: Scene, worker: Worker) -> int:
@@ -23,12 +17,12 @@ def waiting(scene: Scene, worker: Worker) -> int:
     id = scene.launch("rest")
     scene.wait_for(id)
     [run] = scene.runs(id)
-    return wait_until(lambda: next((pid for pid in [run.pid, *horses(worker)] if runs_still(pid)), 0))
+    return wait_until(lambda: next((pid for pid in [run.pid, *horses(worker)] if alive(pid)), 0))
 
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not runs_still(pid))
+    wait_until(lambda: not alive(pid))
 
 
 def check_that_it_runs_elsewhere(scene: Scene, id: str, pid: int) -> None:
@@ -71,7 +65,7 @@ def test_a_job_that_waits_in_a_process_which_does_not_run_can_be_stopped(scene: 
 def test_a_template_that_is_killed_while_nothing_runs_is_replaced(scene: Scene, worker: Worker) -> None:
     pid = waiting(scene, worker)
     kill(template_of(pid))
-    wait_until(lambda: not runs_still(pid))
+    wait_until(lambda: not alive(pid))
     check_that_it_runs_elsewhere(scene, scene.launch("rest"), pid)
 
 

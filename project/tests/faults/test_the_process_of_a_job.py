@@ -4,10 +4,10 @@ import time
 from functools import partial
 
 import pytest
-from scene import KILLED, TRUTH, Scene, Worker, both_kinds, processes_of, runs_still
+from scene import KILLED, TRUTH, Scene, Worker, both_kinds, processes_of
 from victims import ENDS, OVERDUE
 
-from helpers import below, wait_until
+from helpers import alive, below, wait_until
 from launchpad.queue import schemas
 from launchpad.settings import Settings
 from launchpad.worker.ending import ABORT_SECONDS
@@ -54,7 +54,7 @@ def test_the_children_of_a_killed_job_end_with_it(scene: Scene, worker: Worker) 
     id = scene.launch("leave_a_child")
     scene.wait_for(id, "failed")
     [line] = scene.log(id)
-    wait_until(lambda: not runs_still(int(line)))
+    wait_until(lambda: not alive(int(line)))
 
 
 def test_a_job_has_no_second_life_when_only_its_worker_is_killed(scene: Scene, worker: Worker) -> None:
@@ -63,7 +63,7 @@ def test_a_job_has_no_second_life_when_only_its_worker_is_killed(scene: Scene, w
         [run] = wait_until(lambda id=id: scene.runs(id))
         worker.kill()
         worker.wait()
-        wait_until(lambda run=run: not runs_still(run.pid))
+        wait_until(lambda run=run: not alive(run.pid))
         worker = scene.start_worker()
         if function == "rest":
             assert scene.wait_for(id, "failed", TRUTH).error.cause == "Its worker was lost while it ran."
@@ -78,9 +78,9 @@ def test_a_job_has_no_second_life_when_only_its_worker_is_killed(scene: Scene, w
 def test_the_children_of_a_job_end_with_its_killed_worker_and_hide_nothing(scene: Scene, worker: Worker) -> None:
     id = scene.launch("have_children")
     children = [int(pid) for pid in scene.log(id)[0].split()]
-    assert all(map(runs_still, children))
+    assert all(map(alive, children))
     worker.kill()
-    wait_until(lambda: not any(map(runs_still, children)))
+    wait_until(lambda: not any(map(alive, children)))
     scene.start_worker()
     assert scene.wait_for(id, "failed", TRUTH).error.cause == "Its worker was lost while it ran."
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from scene import Scene, Worker, both_kinds, kill, processes_of, runs_still, send
+from scene import Scene, Worker, both_kinds, kill, processes_of, send, template_of
 
-from helpers import wait_until
+from helpers import alive, wait_until
 from launchpad.queue.states import ENDED
 from launchpad.worker.ending import ABORT_SECONDS
 
@@ -21,7 +21,7 @@ def left(scene: Scene, id: str) -> list[str]:
     """What is there of the processes and the folder that a job has told of."""
     *pids, folder = scene.log(id)[0].split()
     assert len(pids) == 2
-    return [pid for pid in pids if runs_still(int(pid))] + [folder] * Path(folder).exists()
+    return [pid for pid in pids if alive(int(pid))] + [folder] * Path(folder).exists()
 
 
 ENDINGS: dict[str, tuple[str, Callable[[Scene, str], object]]] = {
@@ -55,7 +55,7 @@ def test_a_job_that_is_deleted_leaves_nothing(scene: Scene, worker: Worker) -> N
     scene.manager.delete(id)
     assert scene.manager.many([id]).jobs == []
     scene.wait_for(scene.launch("rest"))
-    assert not any(runs_still(int(pid)) for pid in pids)
+    assert not any(alive(int(pid)) for pid in pids)
     assert not Path(folder).exists()
 
 
@@ -78,59 +78,56 @@ def test_a_killed_worker_leaves_nothing(scene: Scene, worker: Worker) -> None:
     assert len(before) >= 7, "worker, scheduler, log collector, template, job, and what that has started"
     worker.kill()
     worker.wait()
-    wait_until(lambda: not any(map(runs_still, before)), SOON)
+    wait_until(lambda: not any(map(alive, before)), SOON)
     wait_until(lambda: left(scene, id) == [])
 
 
 def test_a_killed_template_ends_its_job_and_another_one_takes_its_place(scene: Scene, worker: Worker) -> None:
     id = scene.launch("scatter_and", then="", seconds=600)
     assert len(left(scene, id)) == 3
-    os.kill(template_of(scene, id), signal.SIGKILL)
+    os.kill(template_of(scene.runs(id)[0].pid), signal.SIGKILL)
     assert scene.wait_for(id, "failed", 5).error.cause == "Its process was killed (out of memory?)."
     scene.wait_for(scene.launch("rest"))
     assert len(scene.runs(id)) == 1
     assert left(scene, id) == []
 
 
-def template_of(scene: Scene, id: str) -> int:
-    """The parent of the process of a job."""
-    return int(Path(f"/proc/{scene.runs(id)[0].pid}/stat").read_text().rpartition(")")[2].split()[1])
+def scatter_in_two_workers(scene: Scene, folder: Path) -> tuple[Worker, list[str]]:
+    """Let two workers with one folder for temporary files run a job each; return the worker of the first, and both."""
+    workers = [scene.start_worker(TMPDIR=str(folder)), scene.start_worker(TMPDIR=str(folder))]
+    ids = [scene.launch("scatter_and", then="", seconds=600) for _ in workers]
+    assert [len(left(scene, id)) for id in ids] == [3, 3]
+    [victim] = [worker for worker in workers if scene.runs(ids[0])[0].pid in processes_of(worker)]
+    return victim, ids
+
+
+def check_that_the_next_worker_tidies_up(scene: Scene, folder: Path, lost: str, running: str) -> None:
+    scene.start_worker(TMPDIR=str(folder))
+    scene.wait_for(scene.launch("rest"))
+    assert left(scene, lost) == []
+    assert len(left(scene, running)) == 3, "its worker is another one, which lives"
+    scene.manager.stop(running)
+    scene.wait_for(running, "stopped")
 
 
 def test_the_files_of_a_job_that_a_machine_took_with_it_are_removed_by_the_next_worker(
     scene: Scene, tmp_path: Path
 ) -> None:
     (tmp_path / "launchpad-job-of-somebody").touch()
-    workers = [scene.start_worker(TMPDIR=str(tmp_path)), scene.start_worker(TMPDIR=str(tmp_path))]
-    ids = [scene.launch("scatter_and", then="", seconds=600) for _ in workers]
-    assert [len(left(scene, id)) for id in ids] == [3, 3]
-    [victim] = [worker for worker in workers if scene.runs(ids[0])[0].pid in processes_of(worker)]
+    victim, ids = scatter_in_two_workers(scene, tmp_path)
     kill(victim)
     assert left(scene, ids[0]) == [scene.log(ids[0])[0].split()[-1]], "nobody is there to remove it"
-    scene.start_worker(TMPDIR=str(tmp_path))
-    scene.wait_for(scene.launch("rest"))
-    assert left(scene, ids[0]) == []
-    assert len(left(scene, ids[1])) == 3, "its worker is another one, which lives"
-    scene.manager.stop(ids[1])
-    scene.wait_for(ids[1], "stopped")
+    check_that_the_next_worker_tidies_up(scene, tmp_path, *ids)
 
 
 def test_what_a_job_has_started_is_ended_by_the_next_worker_when_all_who_could_were_killed_at_once(
     scene: Scene, tmp_path: Path
 ) -> None:
-    workers = [scene.start_worker(TMPDIR=str(tmp_path)), scene.start_worker(TMPDIR=str(tmp_path))]
-    ids = [scene.launch("scatter_and", then="", seconds=600) for _ in workers]
-    assert [len(left(scene, id)) for id in ids] == [3, 3]
-    [victim] = [worker for worker in workers if scene.runs(ids[0])[0].pid in processes_of(worker)]
+    victim, ids = scatter_in_two_workers(scene, tmp_path)
     os.killpg(victim.pid, signal.SIGKILL)  # the worker and its template, which would end them
     assert scene.wait_for(ids[0], "failed").error.cause == "Its worker was lost while it ran."
     assert len(left(scene, ids[0])) == 3
-    scene.start_worker(TMPDIR=str(tmp_path))
-    scene.wait_for(scene.launch("rest"))
-    assert left(scene, ids[0]) == []
-    assert len(left(scene, ids[1])) == 3, "its worker is another one, which lives"
-    scene.manager.stop(ids[1])
-    scene.wait_for(ids[1], "stopped")
+    check_that_the_next_worker_tidies_up(scene, tmp_path, *ids)
 
 
 @pytest.mark.parametrize("end", ["terminate", "kill"])
@@ -144,7 +141,7 @@ def test_a_worker_ends_though_its_functions_are_still_being_loaded(scene: Scene,
     before = processes_of(worker)
     getattr(worker, end)()
     worker.wait(2 * SOON)
-    wait_until(lambda: not any(map(runs_still, before)), 2 * SOON)
+    wait_until(lambda: not any(map(alive, before)), 2 * SOON)
 
 
 GRACE, STOP = 2, 1.5
@@ -179,4 +176,4 @@ def test_after_its_time_of_grace_a_job_is_interrupted_and_then_killed(
     assert GRACE - 0.1 < interrupted < GRACE + 1
     if until == "it is killed":
         assert STOP - 0.5 < last - interrupted < STOP + ABORT_SECONDS
-    wait_until(lambda: not any(map(runs_still, processes)), SOON)
+    wait_until(lambda: not any(map(alive, processes)), SOON)
